@@ -1,0 +1,130 @@
+"""The tensor-parallel plan: how the language model is split over processes, applied from outside with DTensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from SPHINX_V.config import LlamaConfig
+from SPHINX_V.errors import ConfigError, UsageError
+from SPHINX_V.model.sphinx_v import SphinxV
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+def local_device(device: torch.device | str | None) -> torch.device:
+    """The device of this process: the one given, else a GPU where there is one; under torchrun the rank's own GPU.
+
+    Raises UsageError for a device that torch does not know or that is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device is {device!r}; give cpu, cuda or cuda:N.") from None
+    if place.type != "cuda":
+        return place
+    count = torch.cuda.device_count()
+    index = place.index if place.index is not None else int(os.environ.get("LOCAL_RANK", "0"))
+    if index >= count:
+        raise UsageError(f"device is cuda:{index}, but {count} GPUs are visible; use device cpu or fewer processes.")
+    return torch.device("cuda", index)
+
+
+def check_world(size: int) -> None:
+    """Raises UsageError where not exactly `size` processes run together."""
+    from torch import distributed
+
+    world = distributed.get_world_size() if distributed.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    if size < 1:
+        raise UsageError(f"tensor_parallel is {size}; give the number of processes, at least 1.")
+    if world != size:
+        raise UsageError(
+            f"tensor_parallel is {size}, but {world} process{'es run' if world > 1 else ' runs'};"
+            f" start with torchrun --nproc_per_node={size}, or set tensor_parallel to {world}."
+        )
+
+
+def init_mesh(size: int, device_type: str) -> DeviceMesh:
+    """Joins the `size` processes that torchrun started: gloo on CPU, nccl on GPUs.
+
+    Raises UsageError where not exactly `size` processes run.
+    """
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+
+    check_world(size)
+    if device_type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    return init_device_mesh(device_type, (size,), mesh_dim_names=("tensor",))
+
+
+def leave_mesh() -> None:
+    """Ends what `init_mesh` began, so that the processes part without a warning."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def check_divides(config: LlamaConfig, size: int) -> None:
+    """Raises ConfigError for the first size of the language model that `size` processes cannot share evenly."""
+    parts = {
+        "n_heads": config.n_heads,
+        "n_kv_heads": config.kv_heads,
+        "ffn_dim": config.ffn_dim,
+        "dim": config.dim,
+        "vocab_size": config.vocab_size,
+    }
+    for name, value in parts.items():
+        if value % size:
+            raise ConfigError(
+                f"tensor_parallel {size} does not divide {name} {value}; choose a number of processes that divides"
+                f" {', '.join(f'{n} {v}' for n, v in parts.items())}."
+            )
+
+
+def tensor_parallel(model: SphinxV, mesh: DeviceMesh) -> None:
+    """Splits the language model over `mesh` in place; everything else stays whole on every process.
+
+    The split is that of released shards (`weights.names.split_dimension`). Works on a meta-device model, whose weights
+    are then filled shard by shard, and on a filled one, where every process must hold the same weights.
+    Raises ConfigError where the sizes do not divide.
+    """
+    from torch.distributed.tensor import Replicate
+    from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+
+    check_divides(model.config.llm, mesh.size())
+    plan: dict[str, ParallelStyle] = {
+        # An embedding's "columns" are its width: every process looks up all ids and holds a slice of each vector.
+        "tok_embeddings": ColwiseParallel(output_layouts=Replicate()),
+        "output": ColwiseParallel(output_layouts=Replicate()),
+    }
+    for index in range(model.config.llm.n_layers):
+        for name in ("attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3"):
+            plan[f"layers.{index}.{name}"] = ColwiseParallel()
+        for name in ("attention.wo", "feed_forward.w2"):
+            plan[f"layers.{index}.{name}"] = RowwiseParallel()
+    # src_data_rank None: each process cuts its own copy, nothing is sent.
+    parallelize_module(model.llm, mesh, plan, src_data_rank=None)
+
+
+def tensor_parallel_plan(mesh: DeviceMesh) -> Callable[[SphinxV], None]:
+    """`tensor_parallel` with its mesh fixed, in the form that the loader of weights calls."""
+
+    def apply(model: SphinxV) -> None:
+        tensor_parallel(model, mesh)
+
+    return apply
+
+
+def rank() -> int:
+    """This process's number under torchrun; 0 for the only process. Only rank 0 prints."""
+    return int(os.environ.get("RANK", "0"))

@@ -1,0 +1,99 @@
+"""The conversation template: turns → one text, with the character spans that are training targets."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from SPHINX_V.errors import PromptWarning, UsageError
+from SPHINX_V.prompts import Prompt, is_point
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+STOP = "\n###"
+IMAGE_TAG = "<image>"
+_NAMED_MARK = re.compile(r"<(Region|Mark) (\d{1,9})>")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer; `answer` is None for the turn that the model is to answer."""
+
+    question: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The text of a conversation; `targets` are the character spans [start, end) of answers with their stop string."""
+
+    text: str
+    targets: tuple[tuple[int, int], ...]
+
+
+def as_turns(values: Sequence[Any]) -> tuple[Turn, ...]:
+    """Turns from `[[question, answer or None], …]`; only the last may be open. The argument is not changed."""
+    turns = []
+    for number, value in enumerate(values, start=1):
+        if isinstance(value, Turn):
+            turn = value
+        elif isinstance(value, (list, tuple)) and len(value) == 2:
+            turn = Turn(value[0], value[1])
+        else:
+            raise UsageError(f"turn {number} is {value!r}; give [question, answer] or [question, None].")
+        if not isinstance(turn.question, str) or not clean(turn.question):
+            raise UsageError(f"turn {number} has no question (got {turn.question!r}); write one.")
+        if turn.answer is not None and not isinstance(turn.answer, str):
+            raise UsageError(
+                f"turn {number}: the answer is {turn.answer!r}; give a text, or None for the model to answer."
+            )
+        if turn.answer is None and number < len(values):
+            raise UsageError(f"turn {number} of {len(values)} has no answer; only the last turn may be open.")
+        if any("\ud800" <= character <= "\udfff" for text in (turn.question, turn.answer or "") for character in text):
+            raise UsageError(
+                f"turn {number} holds half of a surrogate pair, which is no character; check its encoding."
+            )
+        turns.append(turn)
+    if not turns:
+        raise UsageError("the conversation is empty; give at least one turn [question, None].")
+    return tuple(turns)
+
+
+def clean(text: str) -> str:
+    """Removes `<image>` wherever it stands and strips: pictures are placed by the model, not by the text."""
+    return text.replace(IMAGE_TAG, "").strip()
+
+
+def render(turns: Sequence[Turn]) -> Rendered:
+    """The template of released weights. An answer's span starts at the space after `Assistant:`."""
+    text = f"{SYSTEM}\n{STOP}"
+    targets = []
+    for turn in turns:
+        text += f" Human: {clean(turn.question)}{STOP} Assistant:"
+        if turn.answer is not None:
+            start = len(text)
+            text += f" {clean(turn.answer)}{STOP}"
+            targets.append((start, len(text)))
+    return Rendered(text, tuple(targets))
+
+
+def warn_about_marks(turns: Sequence[Turn], prompts: Sequence[Prompt]) -> None:
+    """Warns of `<Region 4>` with three prompts, and of `<Mark n>` for a box or `<Region n>` for a point."""
+    for word, digits in dict.fromkeys(m.groups() for turn in turns for m in _NAMED_MARK.finditer(turn.question)):
+        number = int(digits)
+        if not 1 <= number <= len(prompts):
+            message = f"the question names <{word} {number}>, but {len(prompts)} prompts are given."
+        elif is_point(prompts[number - 1]) != (word == "Mark"):
+            right = "Mark" if is_point(prompts[number - 1]) else "Region"
+            kind = type(prompts[number - 1]).__name__
+            message = (
+                f"prompt {number} is a {kind}, which the model knows as <{right} {number}>, not <{word} {number}>."
+            )
+        else:
+            continue
+        warnings.warn(message, PromptWarning, stacklevel=3)

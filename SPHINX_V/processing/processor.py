@@ -1,0 +1,96 @@
+"""One object owns the geometry of picture and prompts: picture + prompts + turns → ModelInputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from SPHINX_V.config import SphinxVConfig
+from SPHINX_V.errors import UsageError
+from SPHINX_V.inputs import ModelInputs, PromptSlots
+from SPHINX_V.processing.conversation import Turn, as_turns, render, warn_about_marks
+from SPHINX_V.processing.image import SquareFrame, as_picture, normalise, square_picture
+from SPHINX_V.processing.slots import build_slots
+from SPHINX_V.processing.tokenizer import Tokenizer
+from SPHINX_V.prompts import Prompt, as_prompts
+
+IGNORE = 0  # label of positions that are no target; it is also <unk>, which is therefore never a target
+
+
+@dataclass(frozen=True)
+class EncodedConversation:
+    """Token ids with BOS and EOS, and as many labels, unshifted, `IGNORE` where nothing is to be learnt.
+
+    `answer_ends` are the positions just after each answer's last target: where a text may be cut without harm.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    answer_ends: tuple[int, ...]
+
+
+class Processor:
+    """Prepares inputs for inference and training alike, so that they cannot differ."""
+
+    def __init__(self, config: SphinxVConfig, tokenizer: Tokenizer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+
+    def __call__(
+        self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Sequence[Any] = ()
+    ) -> ModelInputs:
+        """Inputs of one conversation whose last turn is open.
+
+        `image`: path, PIL image, [H, W, 3] uint8 array, or None for text only; `prompts`: typed prompts or raw lists in
+        pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`.
+        Raises UsageError for prompts outside the picture, too many, or without a picture, and for an empty question.
+        """
+        conversation = as_turns(turns)
+        if conversation[-1].answer is not None:
+            raise UsageError(
+                "the last turn has its answer already; add a turn [question, None] for the model to answer."
+            )
+        marks = as_prompts(prompts)
+        warn_about_marks(conversation, marks)
+        ids = torch.tensor([self.prompt_ids(conversation)])
+        lengths = torch.tensor([ids.shape[1]])
+        if image is None:
+            if marks:
+                raise UsageError(f"{len(marks)} prompts are given without a picture to mark; give image=.")
+            return ModelInputs(ids, lengths)
+        picture = as_picture(image)
+        return ModelInputs(ids, lengths, self.pixels(picture).unsqueeze(0), self.slots(marks, picture.size))
+
+    def pixels(self, picture: Image.Image) -> torch.Tensor:
+        """An RGB picture as the model sees it: [3, H, H] float32."""
+        return normalise(square_picture(picture, self.config.vision.picture_size))
+
+    def slots(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> PromptSlots:
+        """Slots [1, S, …] of prompts in pixels of a picture of `size` (width, height)."""
+        return build_slots(prompts, SquareFrame(*size), self.config.prompts.num_slots)
+
+    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+        """Ids of an open conversation, BOS in front, no EOS."""
+        return [self.tokenizer.bos_id, *self.tokenizer.encode(render(turns).text)]
+
+    def encode_conversation(self, turns: Sequence[Turn]) -> EncodedConversation:
+        """Ids and labels for training: the whole conversation tokenised once; targets are found by their offsets."""
+        rendered = render(turns)
+        encoded = self.tokenizer.encode_with_spans(rendered.text)
+        ids = [self.tokenizer.bos_id, *encoded.ids, self.tokenizer.eos_id]
+        labels = [IGNORE] * len(ids)
+        ends = []
+        for start, stop in rendered.targets:
+            inside = [
+                position
+                for position, (begin, end) in enumerate(encoded.spans, start=1)
+                if begin < stop and (end > start or begin >= start)
+            ]
+            for position in inside:
+                labels[position] = ids[position]
+            ends.append(inside[-1] + 1)
+        return EncodedConversation(ids, labels, tuple(ends))

@@ -1,0 +1,179 @@
+"""SPHINX_V_Model: load a checkpoint, ask about marked places of a picture, get text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from SPHINX_V.errors import UsageError
+from SPHINX_V.generation.engine import Answer, Options, generate, generate_steps
+from SPHINX_V.generation.sampling import Sampling
+from SPHINX_V.inputs import ModelInputs
+from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.parallel import init_mesh, local_device, tensor_parallel_plan
+from SPHINX_V.processing.conversation import STOP, as_turns
+from SPHINX_V.processing.processor import Processor
+from SPHINX_V.processing.tokenizer import Tokenizer
+from SPHINX_V.weights.folder import save_folder
+from SPHINX_V.weights.load import load_model
+from SPHINX_V.weights.local_part import is_distributed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question for `SPHINX_V_Model.generate_batch`; the fields mean what `generate_response` says."""
+
+    turns: Sequence[Any]
+    prompts: Sequence[Any] | None = None
+    image: Any = None
+    max_gen_len: int = 512
+    temperature: float = 0.1
+    top_p: float = 0.5
+    seed: int = 0
+    stops: tuple[str, ...] = (STOP,)
+
+    def options(self) -> Options:
+        return Options(self.max_gen_len, Sampling(self.temperature, self.top_p, self.seed), tuple(self.stops))
+
+
+class SPHINX_V_Model:
+    """A model with its tokenizer and processor, ready to answer.
+
+    Pictures are paths, PIL images or [H, W, 3] uint8 arrays; prompts are in pixels of that picture: Point, Box,
+    Scribble, Mask or raw lists (`[x, y]` a point, `[x, y, w, h]` a box). Arguments are read, never changed.
+    Whatever the caller can get wrong raises an error of `SPHINX_V.errors`.
+    """
+
+    def __init__(self, model: SphinxV, tokenizer: Tokenizer) -> None:
+        if tokenizer.vocab_size > model.config.llm.vocab_size:
+            raise UsageError(
+                f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.llm.vocab_size};"
+                " they belong to different checkpoints."
+            )
+        self.model = model.eval()
+        self.config = model.config
+        self.tokenizer = tokenizer
+        self.processor = Processor(model.config, tokenizer)
+
+    @staticmethod
+    def from_pretrained(
+        path: str | os.PathLike[str],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        tensor_parallel: int = 1,
+        initialise_missing: str = "none",
+        seed: int = 0,
+    ) -> SPHINX_V_Model:
+        """Loads a released folder, our own folder, or a starting point (Meta's LLaMA, SPHINX-v2-1k).
+
+        `device`: by default the GPU where there is one; `dtype`: by default the file's. `tensor_parallel` N: run under
+        `torchrun --nproc_per_node=N`; each process then holds its share of the language model, on its own GPU, and all
+        of them must make the same calls. `initialise_missing` ("none", "prompts", "all") says what may be drawn at
+        random, from `seed`, where the checkpoint has no such tensor. Raises CheckpointError, ConfigError, UsageError.
+        """
+        place = local_device(device)
+        parallelize = None
+        if tensor_parallel != 1:
+            place = local_device(place.type)
+            parallelize = tensor_parallel_plan(init_mesh(tensor_parallel, place.type))
+        loaded = load_model(
+            path, device=place, dtype=dtype, parallelize=parallelize, initialise_missing=initialise_missing, seed=seed
+        )
+        return SPHINX_V_Model(loaded.model, Tokenizer(loaded.tokenizer_bytes, f"tokenizer of {os.fspath(path)}"))
+
+    def save_pretrained(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes our own folder (safetensors, configuration, tokenizer), which `from_pretrained` loads.
+
+        Raises UsageError where `path` is taken and for a model that is split over processes.
+        """
+        state = self.model.state_dict()
+        if any(is_distributed(tensor) for tensor in state.values()):
+            raise UsageError("this process holds a part of the model; load it with tensor_parallel=1 to save it.")
+        save_folder(path, state, self.config, self.tokenizer.serialized, overwrite=overwrite)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.start_img.device
+
+    @torch.inference_mode()
+    def logits(self, inputs: ModelInputs) -> Tensor:
+        """Logits [T, vocab] float32 of the last T positions of one row, T = text tokens with BOS.
+
+        With a picture row 0 stands at `end_vp` and predicts the first token after BOS; without one it is BOS itself.
+        """
+        if inputs.batch_size != 1:
+            raise UsageError(f"logits() takes one row, got {inputs.batch_size}; call it row by row.")
+        return self.model(inputs.to(self.device))[0].float()
+
+    def generate_response(
+        self,
+        turns: Sequence[Any],
+        prompts: Iterable[Any] | None = None,
+        image: Any = None,
+        max_gen_len: int = 512,
+        temperature: float = 0.1,
+        top_p: float = 0.5,
+        seed: int = 0,
+    ) -> str:
+        """The answer to the last turn of `turns` = `[[question, answer], …, [question, None]]`, stripped.
+
+        `prompts` are marks on `image`, at most as many as the model has slots; both may be absent. `temperature` 0 is
+        greedy; else tokens are drawn from the likeliest ones of total probability `top_p`, by `seed`. At most
+        `max_gen_len` tokens, fewer where the model's context ends.
+        """
+        return "".join(self.stream_response(turns, prompts, image, max_gen_len, temperature, top_p, seed))
+
+    def stream_response(
+        self,
+        turns: Sequence[Any],
+        prompts: Iterable[Any] | None = None,
+        image: Any = None,
+        max_gen_len: int = 512,
+        temperature: float = 0.1,
+        top_p: float = 0.5,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """As `generate_response`, but yields new text as it comes; the pieces joined are that answer.
+
+        Wrong arguments raise here, not at the first piece.
+        """
+        options = Options(max_gen_len, Sampling(temperature, top_p, seed))
+        inputs = self.processor(image=image, prompts=prompts, turns=turns)
+        steps = generate_steps(self.model, self.tokenizer, inputs, [options])
+        return (piece for (piece,) in steps if piece)
+
+    def generate_batch(self, requests: Sequence[Request], *, max_rows: int = 8) -> list[str]:
+        """Answers to many requests, in their order; each equals the answer that the request would get alone.
+
+        Requests of similar length run together, at most `max_rows` at a time; with and without pictures may be mixed.
+        """
+        return [answer.text for answer in self.answer_batch(requests, max_rows=max_rows)]
+
+    def answer_batch(self, requests: Sequence[Request], *, max_rows: int = 8) -> list[Answer]:
+        """As `generate_batch`, with token ids and the reason why each answer ended."""
+        if not requests:
+            raise UsageError("the batch is empty; give at least one Request.")
+        if max_rows < 1:
+            raise UsageError(f"max_rows is {max_rows}; give at least 1.")
+        answers: dict[int, Answer] = {}
+        for numbers in self._groups(requests, max_rows):
+            chosen = [requests[number] for number in numbers]
+            inputs = ModelInputs.stack([self.processor(r.image, r.prompts, r.turns) for r in chosen])
+            results = generate(self.model, self.tokenizer, inputs, [request.options() for request in chosen])
+            answers.update(zip(numbers, results, strict=True))
+        return [answers[number] for number in range(len(requests))]
+
+    def _groups(self, requests: Sequence[Request], max_rows: int) -> Iterator[list[int]]:
+        """Numbers of requests that run together: all with a picture or all without, sorted by length of their texts."""
+        lengths = [len(self.processor.prompt_ids(as_turns(request.turns))) for request in requests]
+        for with_picture in (True, False):
+            numbers = [n for n, request in enumerate(requests) if (request.image is not None) == with_picture]
+            numbers.sort(key=lambda n: lengths[n])
+            for start in range(0, len(numbers), max_rows):
+                yield numbers[start : start + max_rows]

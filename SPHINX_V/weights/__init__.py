@@ -1,0 +1,1 @@
+"""Weight files: reading, writing, re-sharding and inspecting; everything goes tensor by tensor."""

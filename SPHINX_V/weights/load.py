@@ -1,0 +1,250 @@
+"""From a checkpoint to a model in memory: everything is checked first, then each tensor goes straight to its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from SPHINX_V.config import SphinxVConfig, parse_config
+from SPHINX_V.errors import CheckpointError, ConfigError, UsageError
+from SPHINX_V.model.init import initialise
+from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.weights.checkpoint import Checkpoint, few, open_checkpoint
+from SPHINX_V.weights.local_part import copy_local, is_distributed, local_tensor
+from SPHINX_V.weights.names import PROMPT_PARTS
+
+InitialiseMissing = Literal["none", "prompts", "all"]
+Replicas = Literal["check", "first"]
+
+# Comparing every replica would read the frozen encoders once per shard; small tensors tell two trainings apart as well.
+_REPLICA_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded and what was not; names are ours, those of `unused` and `unknown` as released."""
+
+    kind: str
+    loaded: int
+    missing: tuple[str, ...]
+    initialised: tuple[str, ...]
+    unused: tuple[str, ...]
+    unknown: tuple[str, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what it needs to run."""
+
+    model: SphinxV
+    config: SphinxVConfig
+    tokenizer_bytes: bytes
+    report: LoadReport
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    parallelize: Callable[[SphinxV], None] | None = None,
+    initialise_missing: str = "none",
+    seed: int = 0,
+    config: SphinxVConfig | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tokenizer_file: str | os.PathLike[str] | None = None,
+    replicas: str = "check",
+) -> Loaded:
+    """Loads any checkpoint that `open_checkpoint` knows, on `device`, in `dtype` (default: the checkpoint's).
+
+    `parallelize` gets the model on the meta device and may split its parameters as DTensors; each process then holds
+    its part only. `initialise_missing`: "prompts" draws the prompt parts that starting points lack, "all" whatever is
+    missing, from `seed`; "none" refuses. `config` takes the place of the file's, `overrides` changes single sizes, such
+    as {"llm.max_seq_len": 2048}. `replicas`: "first" accepts shards that disagree in a tensor that all of them hold.
+    The prompt encoder's frequencies stay float32 whatever `dtype` is: they are computed with in float32.
+
+    Raises CheckpointError, ConfigError or UsageError before anything is allocated.
+    """
+    how = _initialise_how(initialise_missing)
+    checkpoint = open_checkpoint(path, config)
+    config = override(checkpoint.config, overrides or {}, str(path))
+    tokenizer = _tokenizer(checkpoint, tokenizer_file)
+    with torch.device("meta"):
+        model = SphinxV(config)
+    dtype = dtype or checkpoint.dtype
+    missing = _check(checkpoint, model, how, replicas)
+    materialise(model, device=device, dtype=dtype, parallelize=parallelize)
+    return Loaded(model, config, tokenizer, _fill(model, checkpoint, missing, seed, dtype))
+
+
+def load_state(
+    model: SphinxV,
+    checkpoint: Checkpoint | str | os.PathLike[str],
+    *,
+    initialise_missing: str = "none",
+    seed: int = 0,
+    replicas: str = "check",
+) -> LoadReport:
+    """Fills a model that exists, whatever its device, type and split; names and shapes are checked before.
+
+    Raises CheckpointError with the model unchanged.
+    """
+    how = _initialise_how(initialise_missing)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint, model.config)
+    missing = _check(checkpoint, model, how, replicas)
+    return _fill(model, checkpoint, missing, seed, model.start_img.dtype)
+
+
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: str, prefixes: Iterable[str] = ()) -> None:
+    """Fills single tensors of a model (from `sam`, `towers` or anywhere); our names, full shapes.
+
+    Every tensor of the model whose name begins with one of `prefixes` must be among them. `where` names the origin in
+    messages. Raises CheckpointError with the model unchanged.
+    """
+    targets = model.state_dict()
+    for name, tensor in tensors.items():
+        if name not in targets:
+            raise CheckpointError(f"{where}: tensor {name} has no place in this model; does the file fit it?")
+        if tensor.shape != targets[name].shape:
+            raise CheckpointError(
+                f"{where}: tensor {name} has the shape {list(tensor.shape)}, the model's {list(targets[name].shape)}."
+            )
+    starts = tuple(prefixes)
+    missing = [name for name in targets if starts and name.startswith(starts) and name not in tensors]
+    if missing:
+        raise CheckpointError(f"{where}: lacks {len(missing)} tensors of the part: {few(missing)}.")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            copy_local(targets[name], tensor)
+
+
+def build_random(
+    config: SphinxVConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    parallelize: Callable[[SphinxV], None] | None = None,
+    seed: int = 0,
+) -> SphinxV:
+    """A model with random weights, made on `device` in `dtype`: no copy of it is ever anywhere else."""
+    with torch.device("meta"):
+        model = SphinxV(config)
+    materialise(model, device=device, dtype=dtype, parallelize=parallelize)
+    initialise_tensors(model, model.state_dict(), seed)
+    return model
+
+
+def materialise(
+    model: SphinxV,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    parallelize: Callable[[SphinxV], None] | None = None,
+) -> None:
+    """Gives a model on the meta device memory on `device`, with arbitrary contents; splits it first, so that no process
+    holds the whole."""
+    model.to(dtype)
+    # Fourier features of bfloat16 frequencies would be off by pixels, and the file may hold them in float32.
+    model.prompt_encoder.frequencies = model.prompt_encoder.frequencies.float()
+    if parallelize is not None:
+        parallelize(model)
+    model.to_empty(device=device)
+
+
+def override(config: SphinxVConfig, changes: Mapping[str, Any], where: str) -> SphinxVConfig:
+    """`config` with dotted fields changed; raises ConfigError for a field that does not exist or a wrong value."""
+    if not changes:
+        return config
+    values = config.model_dump()
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split(".")
+        level: Any = values
+        for part in parents:
+            level = level.get(part) if isinstance(level, dict) else None
+        if not isinstance(level, dict):
+            raise ConfigError(f"{where}: there is no field {dotted!r} to override.")
+        level[leaf] = value
+    return parse_config(values, where)
+
+
+def initialise_tensors(model: SphinxV, chosen: Iterable[str], seed: int) -> None:
+    """Random values for single tensors of a model; of split ones every process draws the whole and keeps its part."""
+    chosen, targets = list(chosen), model.state_dict()
+    plain = [name for name in chosen if not is_distributed(targets[name])]
+    initialise(model, seed, plain)
+    split = [name for name in chosen if is_distributed(targets[name])]
+    if not split:
+        return
+    with torch.device("meta"):
+        whole = SphinxV(model.config)
+    for name in split:
+        target = targets[name]
+        owner, _, leaf = name.rpartition(".")
+        module = whole.get_submodule(owner)
+        empty = torch.empty(target.shape, dtype=target.dtype, device=local_tensor(target).device)
+        setattr(module, leaf, nn.Parameter(empty))
+        initialise(whole, seed, [name])
+        with torch.no_grad():
+            copy_local(target, module.get_parameter(leaf))
+        setattr(module, leaf, nn.Parameter(empty.to("meta")))
+
+
+def _initialise_how(value: str) -> InitialiseMissing:
+    if value not in ("none", "prompts", "all"):
+        raise UsageError(f"initialise_missing is {value!r}; give 'none', 'prompts' or 'all'.")
+    return cast(InitialiseMissing, value)
+
+
+def _tokenizer(checkpoint: Checkpoint, file: str | os.PathLike[str] | None) -> bytes:
+    if file is not None:
+        if not Path(file).is_file():
+            raise CheckpointError(f"{os.fspath(file)}: there is no such tokenizer file.")
+        return Path(file).read_bytes()
+    if checkpoint.tokenizer_bytes is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: has no tokenizer.model; copy it there or name one with tokenizer_file."
+        )
+    return checkpoint.tokenizer_bytes
+
+
+def _check(checkpoint: Checkpoint, model: SphinxV, how: InitialiseMissing, replicas: str) -> tuple[str, ...]:
+    """The missing names, if they may be missing; touches neither model nor, but for small replicas, data."""
+    if replicas not in ("check", "first"):
+        raise UsageError(f"replicas is {replicas!r}; give 'check' or 'first'.")
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = checkpoint.check(shapes).missing
+    beyond_prompts = [name for name in missing if not name.startswith(PROMPT_PARTS)]
+    refused: Iterable[str] = {"none": missing, "prompts": beyond_prompts, "all": ()}[how]
+    if refused:
+        option = "all" if beyond_prompts else "prompts"
+        raise CheckpointError(
+            f"{checkpoint.path}: lacks {len(list(refused))} of the model's {len(shapes)} tensors: {few(refused)}."
+            f" If that is meant, initialise_missing={option!r} draws them at random."
+        )
+    if replicas == "check":
+        checkpoint.check_replicas(_REPLICA_BYTES)
+    return missing
+
+
+def _fill(
+    model: SphinxV, checkpoint: Checkpoint, missing: tuple[str, ...], seed: int, dtype: torch.dtype
+) -> LoadReport:
+    targets = model.state_dict()
+    names = [name for name in checkpoint.shapes() if name in targets]
+    with torch.no_grad():
+        for name in names:
+            if is_distributed(targets[name]):
+                copy_local(targets[name], checkpoint.read(name))
+            else:
+                checkpoint.source.copy_into(name, targets[name])
+    if missing:
+        initialise_tensors(model, missing, seed)
+    return LoadReport(checkpoint.kind, len(names), missing, missing, checkpoint.unused, checkpoint.unknown, dtype)

@@ -1,0 +1,48 @@
+"""Writing a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from SPHINX_V.errors import UsageError
+
+
+@contextmanager
+def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Gives a temporary folder beside `path`; renamed to `path` at the end, removed after an error.
+
+    Raises UsageError where `path` is taken: by a file, or by a folder with anything in it and not `overwrite`. Only a
+    folder that holds a `config.json`, as all checkpoints do, is ever replaced.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; name a folder to write to.")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise UsageError(f"{path}: is not empty; name another folder, or allow it to be overwritten.")
+        if not (path / "config.json").is_file():
+            raise UsageError(f"{path}: is no checkpoint, so it is not overwritten; name another folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            # Two renames: between them the old folder is complete under the name with `.old`.
+            old = _sibling(path, "old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def _sibling(path: Path, ending: str = "tmp") -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{ending}")

@@ -1,0 +1,84 @@
+"""Writing released shards: `consolidated.{i}-of-{n}.model.pth` for any n that divides the split dimensions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from SPHINX_V.config import SphinxVConfig
+from SPHINX_V.errors import CheckpointError, UsageError
+from SPHINX_V.weights import names, released_config
+from SPHINX_V.weights.entries import UNUSED_PREFIX, Entry, as_entries
+from SPHINX_V.weights.folder import CONFIG_FILE, TOKENIZER_FILE, write_json
+from SPHINX_V.weights.publish import new_folder
+
+LLAMA_TYPE = "llama_ens5_vp"
+
+
+def save_released(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Tensor] | Iterable[Entry],
+    config: SphinxVConfig,
+    tokenizer_bytes: bytes,
+    *,
+    shards: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Writes a released folder of `shards` files from a state dict under our names, or from entries.
+
+    In memory are one shard, the tensor being cut, and no more; every entry is read once per shard.
+    Raises UsageError where `shards` does not divide a split dimension or a number of heads, or `path` is taken.
+    """
+    entries = as_entries(state)
+    check_shards(config, entries, shards)
+    with new_folder(Path(path), overwrite) as folder:
+        for index in range(shards):
+            write_shard(folder / f"consolidated.{index:02d}-of-{shards:02d}.model.pth", entries, index, shards)
+        write_json(folder / CONFIG_FILE, released_config.to_released(config))
+        (folder / "meta.json").write_text(json.dumps({"llama_type": LLAMA_TYPE}), encoding="utf-8")
+        (folder / TOKENIZER_FILE).write_bytes(tokenizer_bytes)
+
+
+def check_shards(config: SphinxVConfig, entries: Iterable[Entry], shards: int) -> None:
+    """Raises UsageError where the model cannot be cut into `shards` equal parts."""
+    if shards < 1:
+        raise UsageError(f"shards is {shards}; give at least 1.")
+    sizes = {"n_heads": config.llm.n_heads, "n_kv_heads": config.llm.kv_heads}
+    for entry in entries:
+        split = names.split_dimension(entry.name)
+        if split is not None:
+            sizes[f"dimension {split} of {entry.name}"] = entry.info.shape[split]
+    for what, size in sizes.items():
+        if size % shards:
+            raise UsageError(f"{shards} shards do not divide {what}, which is {size}; choose a divisor of it.")
+
+
+def write_shard(path: Path, entries: Iterable[Entry], index: int, shards: int) -> None:
+    """Writes shard `index` of `shards` as `{"model": {released name: tensor}}`."""
+    model: dict[str, Tensor] = {}
+    for entry in entries:
+        tensor = entry.read().detach()
+        split = names.split_dimension(entry.name)
+        if split is not None and shards > 1:
+            length = tensor.shape[split] // shards
+            tensor = tensor.narrow(split, index * length, length)
+        name, lead = _released_name(entry.name)
+        if name in model:
+            raise CheckpointError(f"{path}: two tensors would be named {name}; {entry.name} is one of them.")
+        # A copy of its own: torch.save writes the whole storage that a view looks at.
+        own = torch.empty(tensor.shape, dtype=entry.info.dtype)
+        own.copy_(tensor)
+        model[name] = own.reshape((1,) * lead + tuple(tensor.shape))
+    torch.save({"model": model}, path)
+
+
+def _released_name(name: str) -> tuple[str, int]:
+    if name.startswith(UNUSED_PREFIX):
+        return name.removeprefix(UNUSED_PREFIX), 0
+    mapped = names.to_released(name)
+    return mapped.name, mapped.lead

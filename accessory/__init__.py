@@ -1,0 +1,1 @@
+"""Everything around the model: training, data, evaluation, demos and serving."""

@@ -1,0 +1,184 @@
+"""Typed options of a training run, read from YAML with `key.sub=value` overrides; unknown keys are errors with a line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from SPHINX_V.config import PRESETS
+from SPHINX_V.errors import ConfigError
+
+
+class Options(BaseModel):
+    """Base of every group of options: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelOptions(Options):
+    """Where the model comes from: a checkpoint folder, or a preset with random weights and a tokenizer file."""
+
+    checkpoint: str | None = None
+    preset: str | None = None
+    tokenizer: str | None = None
+    initialise_missing: Literal["none", "prompts", "all"] = Field(
+        default="none", description="what a checkpoint may lack: nothing, the prompt parts, anything"
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelOptions:
+        if (self.checkpoint is None) == (self.preset is None):
+            raise ValueError("give exactly one of model.checkpoint and model.preset")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is unknown; known: {', '.join(PRESETS)}")
+        if self.preset is not None and self.tokenizer is None:
+            raise ValueError("a preset has no tokenizer of its own; give model.tokenizer")
+        return self
+
+
+class DataOptions(Options):
+    """What is trained on."""
+
+    config: str = Field(description="YAML file in the META form (path, type, root, ratio)")
+    max_words: int = Field(gt=0, description="tokens per sample, the visual ones included")
+    on_bad_sample: Literal["refuse", "skip"] = "refuse"
+    box_jitter: bool = True
+    workers: int = Field(default=0, ge=0)
+    cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
+
+
+class TrainOptions(Options):
+    """How it is trained. Defaults are those of the published recipe."""
+
+    freeze: list[str] = Field(default_factory=list, description="prefixes of our parameter names")
+    lr: float = Field(gt=0)
+    min_lr: float = Field(default=0.0, ge=0)
+    warmup_epochs: float = Field(default=0.03, ge=0)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, gt=0, description="the run, and its schedule, end after these steps")
+    batch_size: int = Field(gt=0, description="per process and micro-batch")
+    accumulation: int = Field(default=1, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_grad: float = Field(default=8.0, gt=0)
+    mark_loss: float = Field(
+        default=0.0, ge=0, description="weight of an extra loss at the prompt slots: each predicts its own mark's label"
+    )
+    seed: int = 0
+
+
+class RunOptions(Options):
+    """One training run."""
+
+    output: str
+    model: ModelOptions
+    data: DataOptions
+    train: TrainOptions
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_yaml(path: str | Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """The values of a YAML file and the line of every key, by its path; raises ConfigError that names file and line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file.") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    lines: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: Any, place: tuple[Any, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                lines[(*place, key.value)] = key.start_mark.line + 1
+                walk(value, (*place, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                lines[(*place, index)] = value.start_mark.line + 1
+                walk(value, (*place, index))
+
+    walk(root, ())
+    return values, lines
+
+
+def load_options(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """Options of type `cls` from a YAML file; each override is `key.sub=value`, the value in YAML.
+
+    Raises ConfigError naming file, line, key and the nearest known key.
+    """
+    values, lines = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}; a configuration is a mapping of keys.")
+    for override in overrides:
+        _apply(values, override)
+    return validate(cls, values, str(path), lines)
+
+
+def validate(cls: type[T], values: Any, where: str, lines: dict[tuple[Any, ...], int]) -> T:
+    """`cls` from plain values; errors name `where`, the line of the key, and the nearest known key."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            place = tuple(fault["loc"])
+            line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+            prefix = f"{where}, line {line}" if line else where
+            if fault["type"] == "extra_forbidden":
+                faults.append(f"{prefix}: unknown key {'.'.join(map(str, place))}{_nearest(cls, place)}")
+            else:
+                faults.append(f"{prefix}: {explain_one(fault)}")
+        raise ConfigError("\n".join(faults)) from None
+
+
+def explain_one(fault: Any) -> str:
+    """The dotted key of a fault, what is wrong, and the value."""
+    key = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(fault["input"], (dict, list)) else f" (value: {fault['input']!r})"
+    return f"{key}: {message}{value}" if key else f"{message}"
+
+
+def _nearest(cls: type[BaseModel], place: tuple[Any, ...]) -> str:
+    model: type[BaseModel] = cls
+    for key in place[:-1]:
+        if isinstance(key, int):
+            continue
+        annotation = model.model_fields[str(key)].annotation
+        options = [annotation, *get_args(annotation)]
+        inner = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        if not inner:
+            return ""
+        model = inner[0]
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} is not of the form key.sub=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from None
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+        if not isinstance(place, dict):
+            raise ConfigError(f"override {override!r}: {parent} is not a group of options.")
+    place[last] = value

@@ -1,0 +1,63 @@
+"""Samples → Batch: right-padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from accessory.data.dataset import Sample
+from SPHINX_V.inputs import ModelInputs, PromptSlots
+from SPHINX_V.processing.image import normalise
+from SPHINX_V.processing.processor import IGNORE
+
+NO_PIECE = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `mark_pieces` [B, S, L]
+    int64 token ids of each slot's label, `NO_PIECE` where there is none; `indices` of the items."""
+
+    inputs: ModelInputs
+    labels: Tensor
+    mark_pieces: Tensor
+    indices: tuple[int, ...]
+
+    @property
+    def target_count(self) -> int:
+        """Target tokens, the denominator of the loss. The first position can be no target: nothing predicts it."""
+        return int((self.labels[:, 1:] != IGNORE).sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            labels=self.labels.to(device),
+            mark_pieces=self.mark_pieces.to(device),
+        )
+
+
+def collate(samples: Sequence[Sample], num_slots: int) -> Batch:
+    """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`."""
+    length = max(len(sample.ids) for sample in samples)
+    pieces = max((len(p) for sample in samples for p in sample.mark_pieces), default=0)
+    ids = torch.full((len(samples), length), IGNORE)
+    labels = torch.full((len(samples), length), IGNORE)
+    marks = torch.full((len(samples), num_slots, pieces), NO_PIECE)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        labels[row, : len(sample.labels)] = torch.tensor(sample.labels)
+        for slot, label in enumerate(sample.mark_pieces):
+            marks[row, slot, : len(label)] = torch.tensor(label, dtype=torch.int64)
+    squares = [sample.pixels for sample in samples if sample.pixels is not None]
+    slots = [sample.slots for sample in samples if sample.slots is not None]
+    inputs = ModelInputs(
+        token_ids=ids,
+        lengths=torch.tensor([len(sample.ids) for sample in samples]),
+        pixels=normalise(torch.stack(squares)) if squares else None,
+        slots=PromptSlots.stack(slots) if slots else None,
+    )
+    return Batch(inputs, labels, marks, tuple(sample.index for sample in samples))

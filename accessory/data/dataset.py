@@ -1,0 +1,124 @@
+"""Entries → samples: tokens, labels, pixels and slots of one item, prepared exactly as for inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from accessory.config import DataOptions
+from accessory.data.augment import item_generator, jitter_boxes
+from accessory.data.labels import parse_labels
+from accessory.data.sources import BadItems, Entry, read_entries
+from SPHINX_V.errors import ConfigError, DataError, UsageError
+from SPHINX_V.inputs import PromptSlots
+from SPHINX_V.processing.image import open_picture, square_picture
+from SPHINX_V.processing.processor import IGNORE, Processor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `mark_pieces[k]` are the token
+    ids of the label that the answer gives to slot k, empty where it gives none."""
+
+    ids: list[int]
+    labels: list[int]
+    pixels: Tensor | None
+    slots: PromptSlots | None
+    mark_pieces: tuple[tuple[int, ...], ...]
+    index: int
+
+
+@dataclass(frozen=True)
+class _Text:
+    ids: list[int]
+    labels: list[int]
+    mark_pieces: tuple[tuple[int, ...], ...]
+
+
+class RegionDataset:
+    """All items of a data configuration, texts encoded once. `dataset[epoch, index]` is a Sample."""
+
+    def __init__(self, options: DataOptions, processor: Processor, seed: int, bad: BadItems) -> None:
+        self.options = options
+        self.processor = processor
+        self.seed = seed
+        self.truncated = 0
+        self._pictures: dict[Path, tuple[Tensor, tuple[int, int]]] = {}
+        visual = processor.config.visual_length
+        if options.max_words <= visual:
+            raise ConfigError(f"data.max_words is {options.max_words}, of which {visual} are visual; give more.")
+        self.entries: list[Entry] = []
+        self._texts: list[_Text] = []
+        for entry in read_entries(options.config, processor.config.prompts.num_slots, options.on_bad_sample, bad):
+            try:
+                text = self._encode(entry, options.max_words - (visual if entry.picture is not None else 0))
+                if entry.picture is not None and not entry.picture.is_file():
+                    raise DataError(f"{entry.where}: picture {entry.picture} does not exist; check root and image.")
+            except DataError as error:
+                if options.on_bad_sample == "refuse":
+                    raise
+                bad.add(error)
+                continue
+            self.entries.append(entry)
+            self._texts.append(text)
+        if not self.entries:
+            raise ConfigError(f"{options.config}: no item is left to train on; {bad.summary()}")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Text tokens per item."""
+        return [len(text.ids) for text in self._texts]
+
+    @property
+    def kinds(self) -> list[str]:
+        """What a batch may hold only one of: the source's type, and whether there is a picture."""
+        return [f"{entry.type}/{'text' if entry.picture is None else 'picture'}" for entry in self.entries]
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The item `index` as epoch `epoch` sees it; raises DataError that names file and item for a bad picture."""
+        epoch, index = key
+        entry, text = self.entries[index], self._texts[index]
+        if entry.picture is None:
+            return Sample(text.ids, text.labels, None, None, text.mark_pieces, index)
+        try:
+            pixels, size = self._pixels(entry.picture)
+            prompts = entry.annotation.prompts
+            if self.options.box_jitter:
+                prompts = jitter_boxes(prompts, *size, item_generator(self.seed, epoch, index))
+            slots = self.processor.slots(prompts, size)
+        except (DataError, UsageError) as error:
+            raise DataError(f"{entry.where}: {error}") from None
+        return Sample(text.ids, text.labels, pixels, slots, text.mark_pieces, index)
+
+    def _pixels(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+        if path in self._pictures:
+            return self._pictures[path]
+        picture = open_picture(path)
+        loaded = (square_picture(picture, self.processor.config.vision.picture_size), picture.size)
+        if self.options.cache_pictures:
+            self._pictures[path] = loaded
+        return loaded
+
+    def _encode(self, entry: Entry, room: int) -> _Text:
+        encoded = self.processor.encode_conversation(entry.annotation.turns)
+        ids, labels = encoded.ids, encoded.labels
+        if len(ids) > room:
+            # As the reference, the cut takes the end; what is left of an answer is still a target.
+            ids, labels = ids[:room], labels[:room]
+            self.truncated += 1
+        if all(label == IGNORE for label in labels):
+            raise DataError(f"{entry.where}: no answer token is left within {room} text tokens; nothing to learn from.")
+        return _Text(ids, labels, self._mark_pieces(entry))
+
+    def _mark_pieces(self, entry: Entry) -> tuple[tuple[int, ...], ...]:
+        labels: dict[int, str] = {}
+        for turn in entry.annotation.turns:
+            labels.update(parse_labels(turn.answer or ""))
+        marks = range(1, len(entry.annotation.prompts) + 1)
+        return tuple(tuple(self.processor.tokenizer.encode(labels[mark])) if mark in labels else () for mark in marks)
+

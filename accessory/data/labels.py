@@ -1,0 +1,41 @@
+"""Region answers (`<Region 1>: red circle`) ↔ one label per mark, and the wording of the questions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+Task = Literal["labels", "ocr", "brief", "detailed", "summary", "relation"]
+
+_WORDING: dict[str, str] = {
+    "labels": "Please identify the labels of each marked {place} in the image.",
+    "ocr": "Please provide the ocr results of each marked {place} in the image.",
+    "brief": "Please provide a brief description of each marked {place} in the image.",
+    "detailed": "Please provide a detailed description of each marked {place} in the image.",
+    "summary": "Please provide a summarized description based on all the marked {place}s in the image.",
+    "relation": "Please analyze the relationship between all marked {place}s in the image.",
+}
+
+_LINE = re.compile(r"^\s*<?(?:Region|Mark)\s+(\d+)>?\s*:\s*(.*)$")
+
+
+def question(task: Task, points: bool) -> str:
+    """The wording that the model is trained with, for points or for boxes."""
+    return _WORDING[task].format(place="point" if points else "region")
+
+
+def answer(labels: Sequence[str], points: bool) -> str:
+    """One line per mark: `<Region 1>: label`, or `<Mark 1>: label` for points."""
+    word = "Mark" if points else "Region"
+    return "\n".join(f"<{word} {number}>: {label}" for number, label in enumerate(labels, start=1))
+
+
+def parse_labels(text: str) -> dict[int, str]:
+    """Labels by mark number from an answer's lines; a repeated number keeps its first label, other lines are ignored."""
+    labels: dict[int, str] = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match and match.group(2).strip():
+            labels.setdefault(int(match.group(1)), match.group(2).strip())
+    return labels

@@ -1,0 +1,1 @@
+"""Evaluation: benchmark items → predictions → scores → report."""

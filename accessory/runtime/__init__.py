@@ -1,0 +1,1 @@
+"""Distributed set-up, seeds and run logs."""

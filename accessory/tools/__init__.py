@@ -1,0 +1,1 @@
+"""Small commands around the data and the model."""

@@ -1,0 +1,286 @@
+"""The embedded run from nothing to answers: draw data, train two stages, evaluate with a control, write a report."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accessory.config import RunOptions, load_options
+from accessory.data.synthetic import generate
+from accessory.eval.controls import swap_marks
+from accessory.eval.items import BenchmarkItem, read_items
+from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch
+from accessory.eval.predict import Prediction, predict
+from accessory.eval.report import Asked, Example, write_report
+from accessory.main import CHECKPOINT, METRICS, train
+from accessory.runtime.distributed import world
+from accessory.tools.tokenizer import train_tokenizer
+from SPHINX_V.errors import SphinxVError
+from SPHINX_V.sphinx_v import SPHINX_V_Model
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+STAGES = ("stage1", "stage2")
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is drawn and trained."""
+
+    pictures: int
+    heldout: int
+    overrides: dict[str, tuple[str, ...]]
+
+
+FULL = Size(pictures=8000, heldout=200, overrides={"stage1": (), "stage2": ()})
+# Enough to see every part work; too short to learn to read.
+FAST = Size(
+    pictures=2000,
+    heldout=40,
+    overrides={"stage1": ("train.max_steps=120",), "stage2": ("train.max_steps=60",)},
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One held-out file, how it is scored, and the line of results.json that it counts for."""
+
+    name: str
+    result: str
+    metric: type[RegionExactMatch] | type[AnswerExactMatch]
+    max_new_tokens: int
+    title: str
+
+
+SUITES = (
+    Suite("labels_box", "labels_box", RegionExactMatch, 128, "labels, boxes"),
+    Suite("labels_point", "labels_point", RegionExactMatch, 128, "labels, points"),
+    Suite("ocr_box", "ocr", RegionExactMatch, 128, "words, boxes"),
+    Suite("ocr_point", "ocr", RegionExactMatch, 128, "words, points"),
+    Suite("relation_box", "relation", AnswerExactMatch, 32, "relations, boxes"),
+    Suite("relation_point", "relation", AnswerExactMatch, 32, "relations, points"),
+)
+
+
+def make_data(out: Path, size: Size) -> None:
+    """Draws the data set and trains its tokenizer, unless both are there already."""
+    data, tokenizer, stamp = out / "data", out / "tokenizer.model", out / "data.json"
+    wanted = {"pictures": size.pictures, "heldout": size.heldout, "seed": SEED}
+    if _recorded(stamp) == wanted and data.is_dir() and tokenizer.is_file():
+        say(f"data: {data} is there already")
+        return
+    say(f"data: drawing {size.pictures} pictures and {size.heldout} held-out ones")
+    generate(data, size.pictures, size.heldout, SEED, torch.get_num_threads())
+    tokenizer.write_bytes(train_tokenizer(data / "corpus.txt", 1024))
+    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
+    """Trains one stage, unless it was trained with the same options on the same data already."""
+    overrides = [
+        f"output={out / stage}",
+        f"data.config={out / 'data' / f'{stage}.yaml'}",
+        f"model.checkpoint={out / STAGES[0] / CHECKPOINT}" if stage != STAGES[0] else f"model.tokenizer={out / 'tokenizer.model'}",
+        *size.overrides[stage],
+    ]
+    options = load_options(RunOptions, CONFIGS / f"tiny_{stage}.yaml", overrides)
+    stamp = out / f"{stage}.json"
+    wanted = {"options": options.model_dump(mode="json"), "from": _origin(out, stage)}
+    if _recorded(stamp) == wanted and (out / stage / CHECKPOINT).is_dir():
+        say(f"{stage}: {out / stage / CHECKPOINT} is there already")
+        return options
+    stamp.unlink(missing_ok=True)
+    say(f"{stage}: training, {options.train.max_steps} steps")
+    with world() as this:
+        train(options, this)
+    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+    return options
+
+
+def _origin(out: Path, stage: str) -> str:
+    """A hash of what a stage starts from: the data's manifest, and the stage before."""
+    sources = [out / "data" / "manifest.json", out / "tokenizer.model"]
+    if stage != STAGES[0]:
+        sources += sorted((out / STAGES[0] / CHECKPOINT).iterdir())
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _recorded(stamp: Path) -> Any:
+    return json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A suite's items with answers and scores, with the true marks and with those of other items."""
+
+    suite: Suite
+    items: list[BenchmarkItem]
+    swapped_items: list[BenchmarkItem]
+    predictions: list[Prediction]
+    swapped: list[Prediction]
+    score: RegionExactMatch | AnswerExactMatch
+    swapped_score: RegionExactMatch | AnswerExactMatch
+
+
+def evaluate(out: Path, model: SPHINX_V_Model) -> list[Outcome]:
+    """Answers every held-out suite, and again with each question's marks swapped for those of another item."""
+    heldout = out / "data" / "heldout"
+    outcomes = []
+    for suite in SUITES:
+        items = read_items(heldout / f"{suite.name}.json", heldout / "images")
+        others = swap_marks(items)
+        answers = predict(model, items, out / "predictions" / f"{suite.name}.jsonl", suite.max_new_tokens)
+        control = predict(model, others, out / "predictions" / f"{suite.name}.swapped.jsonl", suite.max_new_tokens)
+        score, swapped_score = suite.metric(), suite.metric()
+        for answer in answers:
+            score.update(answer.prediction, answer.answer)
+        for answer in control:
+            swapped_score.update(answer.prediction, answer.answer)
+        say(f"{suite.title}: {score.compute():.3f}, marks swapped {swapped_score.compute():.3f}")
+        outcomes.append(Outcome(suite, items, others, answers, control, score, swapped_score))
+    return outcomes
+
+
+def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
+    """The numbers of results.json; a line that several suites count for is over all their regions or answers."""
+
+    def shares(swapped: bool) -> dict[str, float]:
+        right: dict[str, list[int]] = {}
+        for outcome in outcomes:
+            score = outcome.swapped_score if swapped else outcome.score
+            counts = right.setdefault(outcome.suite.result, [0, 0])
+            counts[0] += score.right
+            counts[1] += score.total
+        return {name: hits / max(1, total) for name, (hits, total) in right.items()}
+
+    return {**shares(swapped=False), "swapped": shares(swapped=True)}
+
+
+def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Outcome]) -> list[Asked]:
+    """One question about each of three held-out pictures, asked as a user would."""
+    asked = []
+    for outcome in (outcomes[0], outcomes[3], outcomes[4]):
+        item = outcome.items[0]
+        answer = model.generate_response([[item.question, None]], item.prompts, item.picture, temperature=0.0)
+        asked.append(Asked(item.picture, item.prompts, item.question, answer))
+        say(f"{item.picture.name}: {item.question}\n{answer}")
+    return asked
+
+
+def run(out: Path, size: Size) -> dict[str, Any]:
+    """All steps; returns what results.json holds."""
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    make_data(out, size)
+    options = {stage: train_stage(out, stage, size) for stage in STAGES}
+    checkpoint = out / CHECKPOINT
+    model = SPHINX_V_Model.from_pretrained(out / STAGES[-1] / CHECKPOINT, dtype=torch.float32)
+    model.save_pretrained(checkpoint, overwrite=True)
+    outcomes = evaluate(out, model)
+    asked = ask_about_pictures(model, outcomes)
+    results = summarise(outcomes) | {"seconds": round(time.perf_counter() - started, 1)}
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    page = write_report(
+        out,
+        title="SPHINX-V quickstart",
+        table=_table(outcomes),
+        curves={stage: _metrics(out / stage / METRICS) for stage in STAGES},
+        examples=_examples(outcomes),
+        asked=asked,
+        facts=_facts(model, options, results["seconds"]),
+    )
+    _farewell(out, checkpoint, page, outcomes[0].items[0])
+    return results
+
+
+def _table(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
+    return {
+        outcome.suite.title: {
+            "accuracy": outcome.score.compute(),
+            "marks swapped": outcome.swapped_score.compute(),
+            "items": len(outcome.items),
+            "regions" if outcome.suite.metric is RegionExactMatch else "answers": outcome.score.total,
+            "unanswered": outcome.score.unanswered,
+        }
+        for outcome in outcomes
+    }
+
+
+def _metrics(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _examples(outcomes: list[Outcome], each: int = 4) -> list[Example]:
+    """The first items of every suite, unchosen."""
+    return [
+        Example(
+            outcome.items[i],
+            outcome.predictions[i].prediction,
+            outcome.swapped[i].prediction,
+            outcome.swapped_items[i].prompts,
+        )
+        for outcome in outcomes
+        for i in range(min(each, len(outcome.items)))
+    ]
+
+
+def _facts(model: SPHINX_V_Model, options: dict[str, RunOptions], seconds: float) -> dict[str, str]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    steps = " + ".join(str(option.train.max_steps) for option in options.values())
+    return {
+        "parameters": f"{sum(p.numel() for p in model.model.parameters()) / 1e6:.2f} M",
+        "steps": steps,
+        "samples per step": str(options["stage1"].train.batch_size),
+        "seed": str(SEED),
+        "time of this run": f"{seconds:.0f} s",
+        "peak memory": f"{peak:.2f} GiB",
+        "torch": torch.__version__,
+        "Python": platform.python_version(),
+    }
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, flush=True)
+
+
+def _farewell(out: Path, checkpoint: Path, page: Path, item: BenchmarkItem) -> None:
+    x0, y0, x1, y1 = item.prompts[0].bounds()
+    box = f"{x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g}"
+    say(
+        f"\nresults:    {out / 'results.json'}\nreport:     {page}\ncheckpoint: {checkpoint}\n\n"
+        "Ask about a picture of your own, or of the held-out set:\n"
+        f"  python -m SPHINX_V.inference --checkpoint {checkpoint} --image {item.picture} \\\n"
+        f"    --box {box} --question '{item.question}' --overlay {out / 'asked.png'}"
+    )
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m accessory.tools.quickstart", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for everything it makes")
+    parser.add_argument("--fast", action="store_true", help="little data and few steps: shows the way, not the result")
+    arguments = parser.parse_args()
+    try:
+        run(arguments.out, FAST if arguments.fast else FULL)
+    except SphinxVError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Trains a SentencePiece tokenizer of LLaMA's form on a text file; for small models trained from scratch."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+from SPHINX_V.errors import ConfigError, SphinxVError
+from SPHINX_V.processing.conversation import SYSTEM
+
+MIN_VOCAB = 3 + 256 + 64  # control pieces, bytes, and some letters
+
+
+def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
+    """A byte-pair model with LLaMA's settings: byte fallback, single digits, no normalisation, one space in front.
+
+    The same corpus gives the same bytes. Raises ConfigError for a missing corpus and an impossible size.
+    """
+    from sentencepiece import SentencePieceTrainer
+
+    if vocab_size < MIN_VOCAB:
+        raise ConfigError(f"vocab {vocab_size} is too small; the bytes and letters alone take {MIN_VOCAB}.")
+    try:
+        lines = corpus.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(f"{corpus}: no such corpus; `python -m accessory.data.synthetic` writes corpus.txt.") from None
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            # The template stands in front of every sample, so it must be cheap in tokens.
+            sentence_iterator=iter([*lines, *[f"{SYSTEM} ### Human: ### Assistant:"] * 1000]),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            split_digits=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            character_coverage=0.99995,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(f"{corpus}: cannot train a tokenizer of {vocab_size} pieces ({error}).") from None
+    return model.getvalue()
+
+
+def main() -> int:
+    """Command line: CORPUS OUT [--vocab N]."""
+    parser = argparse.ArgumentParser(prog="python -m accessory.tools.tokenizer", description=__doc__)
+    parser.add_argument("corpus", type=Path, help="text file, one sentence a line")
+    parser.add_argument("out", type=Path, help="tokenizer.model to write")
+    parser.add_argument("--vocab", type=int, default=1024, help="pieces (default 1024)")
+    arguments = parser.parse_args()
+    try:
+        arguments.out.write_bytes(train_tokenizer(arguments.corpus, arguments.vocab))
+    except SphinxVError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{arguments.out}: {arguments.vocab} pieces")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

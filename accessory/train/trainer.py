@@ -1,0 +1,92 @@
+"""One trainer for all recipes: steps over micro-batches, one loss over all ranks, metrics and a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from accessory.config import RunOptions
+from accessory.data.collate import Batch
+from accessory.data.dataset import RegionDataset
+from accessory.data.loader import MicroBatches
+from accessory.runtime.distributed import World
+from accessory.train.freeze import freeze
+from accessory.train.loss import batch_losses
+from accessory.train.meters import Meters, StepMetrics
+from accessory.train.optim import build_optimizer
+from accessory.train.schedule import learning_rate
+from SPHINX_V.model.sphinx_v import SphinxV
+
+
+class Trainer:
+    """Trains a model in place on a data set; knows nothing of files but where metrics go."""
+
+    def __init__(self, options: RunOptions, model: SphinxV, dataset: RegionDataset, world: World) -> None:
+        train = options.train
+        self.options = options
+        self.model = model
+        self.world = world
+        self.trained = freeze(model, train.freeze)
+        self.optimizer = build_optimizer(model, train)
+        self.batches = MicroBatches(
+            dataset, train.batch_size, train.accumulation, train.seed, world.rank, world.size
+        )
+        per_epoch = self.batches.steps_per_epoch
+        self.total_steps = train.max_steps or max(1, round(train.epochs * per_epoch))
+        self.warmup_steps = train.warmup_epochs * per_epoch
+
+    def run(self, metrics_path: Path) -> None:
+        """All steps of the run; writes one line per step to `metrics_path` on the main process."""
+        with Meters(metrics_path if self.world.is_main else None, self.total_steps) as meters:
+            clock = time.perf_counter()
+            for step, micro_batches in enumerate(
+                self.batches.steps(0, self.total_steps, self.options.data.workers), start=1
+            ):
+                measured = self.step(step - 1, [batch.to(self.world.device) for batch in micro_batches])
+                now = time.perf_counter()
+                meters.update(StepMetrics(step=step, step_time=now - clock, **measured))
+                clock = now
+
+    def step(self, step: int, micro_batches: list[Batch]) -> dict[str, float]:
+        """One optimiser step; returns its numbers over all processes.
+
+        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches.
+        """
+        train = self.options.train
+        device = self.world.device
+        totals = torch.tensor(
+            [
+                sum(batch.target_count for batch in micro_batches),
+                sum(int(batch.inputs.lengths.sum()) for batch in micro_batches),
+                sum(batch.inputs.batch_size for batch in micro_batches),
+            ],
+            device=device,
+        )
+        targets, tokens, samples = self.world.sum(totals).tolist()
+        losses = torch.zeros(2, device=device)
+        for batch in micro_batches:
+            losses += self._backward(batch, targets, len(micro_batches) * self.world.size)
+        self.world.sum(losses)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.world.sum_gradients(trained)
+        norm = torch.nn.utils.clip_grad_norm_(trained, train.clip_grad)
+        rate = learning_rate(step, self.total_steps, self.warmup_steps, train.lr, train.min_lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        numbers = {"loss": losses[0].item(), "grad_norm": norm.item(), "lr": rate, "tokens": tokens, "samples": samples}
+        if train.mark_loss:
+            numbers["mark_loss"] = losses[1].item()
+        return numbers
+
+    def _backward(self, batch: Batch, targets: int, micro_batches: int) -> Tensor:
+        """Adds one micro-batch's gradients; returns its shares of (loss, mark loss)."""
+        weight = self.options.train.mark_loss
+        summed, marks = batch_losses(self.model, batch, with_marks=weight > 0)
+        loss, mark = summed / targets, marks / micro_batches
+        (loss + weight * mark).backward()
+        return torch.stack([loss.detach(), mark.detach()])

@@ -1,0 +1,83 @@
+"""Sampling draws what its options say, by its own seed alone."""
+
+import pytest
+import torch
+
+from SPHINX_V.errors import UsageError
+from SPHINX_V.generation.sampling import Sampler, Sampling
+
+CPU = torch.device("cpu")
+
+
+def draw(logits, *rows, steps=1):
+    sampler = Sampler(rows, CPU)
+    return [sampler(logits).tolist() for _ in range(steps)]
+
+
+def random_logits(rows, vocab=64):
+    return 3 * torch.randn(rows, vocab, generator=torch.Generator().manual_seed(7))
+
+
+def test_temperature_zero_is_greedy():
+    logits = random_logits(3)
+    assert draw(logits, *[Sampling(0.0, 0.9, seed) for seed in range(3)]) == [logits.argmax(-1).tolist()]
+
+
+def test_a_seed_gives_the_same_tokens_and_another_seed_others():
+    logits = random_logits(1)
+    first, again, other = (draw(logits, Sampling(1.0, 1.0, seed), steps=20) for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def test_the_global_random_state_is_neither_read_nor_changed():
+    logits = random_logits(1)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = draw(logits, Sampling(1.0, 1.0, 5), steps=5)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert draw(logits, Sampling(1.0, 1.0, 5), steps=5) == first
+
+
+def test_a_row_draws_the_same_alone_and_in_company():
+    logits = random_logits(3)
+    options = [Sampling(0.7, 0.9, 1), Sampling(0.0, 0.5, 0), Sampling(1.5, 1.0, 9)]
+    together = draw(logits, *options, steps=8)
+    for row, option in enumerate(options):
+        alone = draw(logits[row : row + 1], option, steps=8)
+        assert [step[row] for step in together] == [step[0] for step in alone]
+
+
+def test_top_p_keeps_the_likeliest_tokens_of_that_probability():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    drawn = {p: {step[0] for step in draw(logits, Sampling(1.0, p, 0), steps=400)} for p in (0.0, 0.4, 0.6, 0.9, 1.0)}
+    # As in the reference: a token stays while the probability in front of it is not above p.
+    assert drawn == {0.0: {0}, 0.4: {0}, 0.6: {0, 1}, 0.9: {0, 1, 2}, 1.0: {0, 1, 2, 3}}
+
+
+def test_frequencies_follow_the_probabilities():
+    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    drawn = draw(probabilities.log().unsqueeze(0), Sampling(1.0, 1.0, 3), steps=4000)
+    found = torch.bincount(torch.tensor(drawn).flatten(), minlength=4) / 4000
+    assert (found - probabilities).abs().max() < 0.03
+
+
+def test_a_low_temperature_comes_near_greedy():
+    logits = torch.tensor([[1.0, 1.2, 0.8]])
+    assert {step[0] for step in draw(logits, Sampling(0.01, 1.0, 0), steps=100)} == {1}
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"top_p": -1.0}, "top_p is -1.0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_impossible_options_are_refused(options, part):
+    with pytest.raises(UsageError, match=part):
+        Sampling(**options)

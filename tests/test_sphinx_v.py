@@ -1,0 +1,177 @@
+"""The facade: load, ask, stream, batch, save; what the golden says and what a user may do wrong."""
+
+import copy
+import warnings
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from SPHINX_V import Box, ConfigError, Mask, Point, PromptWarning, Request, Scribble, SPHINX_V_Model, UsageError
+from SPHINX_V.processing.tokenizer import Tokenizer
+from SPHINX_V.weights.load import load_model
+
+KINDS = {"boxes": "boxes_xywh_px", "points": "points_px"}
+
+
+@pytest.fixture(scope="module")
+def model(golden):
+    return SPHINX_V_Model.from_pretrained(golden, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def question(golden_facts):
+    return golden_facts["question"]
+
+
+@pytest.fixture(scope="module")
+def picture(golden):
+    return Image.open(golden / "image.png")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_texts_are_the_golden_s(model, golden_facts, question, picture, kind):
+    marks = golden_facts[KINDS[kind]]
+    answer = model.generate_response([[question, None]], marks, picture, max_gen_len=24, temperature=0)
+    assert answer == golden_facts["texts"][f"greedy_{kind}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_the_golden_s(model, golden_facts, golden_tensors, question, picture, kind):
+    inputs = model.processor(image=picture, prompts=golden_facts[KINDS[kind]], turns=[[question, None]])
+    logits = model.logits(inputs)
+    assert logits.shape == golden_tensors[f"logits_{kind}"].shape
+    assert (logits - golden_tensors[f"logits_{kind}"]).abs().max() < 1e-5
+
+
+def test_logits_of_text_only(model, golden_tensors, question):
+    logits = model.logits(model.processor(turns=[[question, None]]))
+    assert (logits - golden_tensors["logits_text_only"]).abs().max() < 1e-5
+
+
+def test_pieces_of_a_stream_join_to_the_answer(model, question, picture):
+    arguments = ([[question, None]], [[10, 10, 50, 50]], picture, 40, 1.0, 0.9, 3)
+    pieces = list(model.stream_response(*arguments))
+    assert len(pieces) > 1
+    assert all(pieces)
+    assert "".join(pieces) == model.generate_response(*arguments)
+
+
+def test_a_seed_decides_the_answer_and_the_global_state_does_not(model, question):
+    def ask(seed):
+        return model.generate_response([[question, None]], max_gen_len=20, temperature=1.0, top_p=1.0, seed=seed)
+
+    before = torch.get_rng_state()
+    first = ask(1)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(99)
+    assert ask(1) == first != ask(2)
+
+
+def test_a_mixed_batch_answers_each_as_alone_and_in_order(model, golden, golden_facts, question, picture):
+    boxes = golden_facts["boxes_xywh_px"]
+    requests = [
+        Request([[question, None]], boxes, picture, 12, 0.0),
+        Request([["Hi there, what?", None]], None, None, 24, 1.0, 0.9, 3),
+        Request([["What is <Mark 1>? " * 5, "a"], ["b", None]], [[10, 10]], golden / "portrait.png", 20, 0.8, 0.9, 4),
+        Request([["Why?", None]], max_gen_len=5, temperature=0),
+        Request([["Why?", None]], None, picture, 7, 1.0, 1.0, 8),
+    ]
+    alone = [
+        model.generate_response(r.turns, r.prompts, r.image, r.max_gen_len, r.temperature, r.top_p, r.seed)
+        for r in requests
+    ]
+    assert model.generate_batch(requests) == alone
+    assert model.generate_batch(requests[::-1], max_rows=2) == alone[::-1]
+
+
+def test_every_turn_has_the_same_regions_and_arguments_stay(model, question, picture):
+    prompts, turns = [[49, 139, 196, 182], [324, 57, 106, 122]], [[question, None]]
+    kept = copy.deepcopy((prompts, turns))
+    first = model.processor(picture, prompts, turns)
+    answer = model.generate_response(turns, prompts, picture, max_gen_len=6, temperature=0)
+    following = [[question, answer], ["And <Region 2>?", None]]
+    second = model.processor(picture, prompts, following)
+    model.generate_batch([Request(following, prompts, picture, 4, 0.0)])
+    assert torch.equal(first.slots.coords, second.slots.coords)
+    assert torch.equal(first.slots.valid, second.slots.valid)
+    assert torch.equal(first.pixels, second.pixels)
+    assert (prompts, turns) == kept
+
+
+def test_typed_prompts_say_what_raw_lists_say(model, question, picture):
+    def logits(prompts):
+        return model.logits(model.processor(picture, prompts, [[question, None]]))
+
+    assert torch.equal(logits([[49, 139, 196, 182], [120, 200]]), logits([Box(49, 139, 245, 321), Point(120, 200)]))
+    mask = numpy.zeros((picture.height, picture.width), bool)
+    mask[20:40, 10:30] = True
+    assert torch.equal(logits([Mask(mask)]), logits([Box(10, 20, 30, 40)]))
+    assert torch.equal(logits([Scribble(((10, 20), (29, 39)))]), logits([Box(10, 20, 30, 40)]))
+
+
+def test_a_saved_model_answers_the_same(model, question, picture, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    again = SPHINX_V_Model.from_pretrained(tmp_path / "saved", device="cpu")
+    assert again.config == model.config
+    inputs = model.processor(picture, [[5, 5, 50, 50]], [[question, None]])
+    assert torch.equal(again.logits(inputs), model.logits(inputs))
+    with pytest.raises(UsageError, match="saved"):
+        model.save_pretrained(tmp_path / "saved")
+
+
+def test_bfloat16_answers_and_gives_float32_logits(golden, question, picture):
+    small = SPHINX_V_Model.from_pretrained(golden, device="cpu", dtype=torch.bfloat16)
+    logits = small.logits(small.processor(picture, [[5, 5, 50, 50]], [[question, None]]))
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+    assert small.generate_response([[question, None]], [[5, 5]], picture, max_gen_len=6, temperature=1.0)
+
+
+@pytest.mark.parametrize(
+    "change, part",
+    [
+        ({"max_gen_len": 0}, "max_gen_len is 0"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"top_p": 2.0}, "top_p is 2.0"),
+        ({"turns": [["", None]]}, "no question"),
+        ({"turns": []}, "conversation is empty"),
+        ({"turns": [["q", "a"]]}, "has its answer already"),
+        ({"prompts": [[5000, 5000]]}, "wholly outside"),
+        ({"prompts": [[1, 1]] * 11}, "11 prompts given"),
+        ({"prompts": [[float("nan"), 1]]}, "finite"),
+        ({"image": None}, "without a picture"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_the_first_piece(model, question, picture, change, part):
+    arguments = {"turns": [[question, None]], "prompts": [[5, 5]], "image": picture, **change}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)
+        with pytest.raises(UsageError, match=part):
+            model.stream_response(**arguments)
+
+
+def test_other_wrong_calls(model, question, golden):
+    inputs = model.processor(turns=[[question, None]])
+    with pytest.raises(UsageError, match="one row, got 2"):
+        model.logits(type(inputs).stack([inputs, inputs]))
+    with pytest.raises(UsageError, match="batch is empty"):
+        model.generate_batch([])
+    with pytest.raises(UsageError, match="max_rows is 0"):
+        model.generate_batch([Request([[question, None]])], max_rows=0)
+    with pytest.raises(UsageError, match="tensor_parallel is 2, but 1 process runs"):
+        SPHINX_V_Model.from_pretrained(golden, device="cpu", tensor_parallel=2)
+    with pytest.raises(UsageError, match="cpu, cuda"):
+        SPHINX_V_Model.from_pretrained(golden, device="toaster")
+
+
+def test_a_tokenizer_of_another_model_is_refused(golden):
+    config = load_model(golden).config
+    small = config.model_copy(update={"llm": config.llm.model_copy(update={"vocab_size": 100})})
+    with torch.device("meta"):
+        from SPHINX_V.model.sphinx_v import SphinxV
+
+        model = SphinxV(small)
+    with pytest.raises((UsageError, ConfigError), match="768 pieces, the model 100"):
+        SPHINX_V_Model(model, Tokenizer.from_file(golden / "tokenizer.model"))
