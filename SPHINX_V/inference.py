@@ -18,7 +18,7 @@ import torch
 
 from SPHINX_V.errors import PromptWarning, SphinxVError, UsageError
 from SPHINX_V.overlay import draw_marks
-from SPHINX_V.parallel import check_world, leave_mesh, rank
+from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.processing.image import open_picture
 from SPHINX_V.prompts import Prompt, as_prompt, is_point
 from SPHINX_V.sphinx_v import SPHINX_V_Model
@@ -175,10 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SphinxVError as error:
         print(f"{who}error: {error}", file=sys.stderr)
         return 2
-    finally:
-        leave_mesh()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

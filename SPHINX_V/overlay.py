@@ -38,28 +38,31 @@ class _Style:
     badge: float  # height of a number's badge
 
     @staticmethod
-    def of(width: int, height: int) -> _Style:
+    def of(width: int, height: int, size: float) -> _Style:
         """Sizes that grow with the picture and stay legible on a small one; no badge is larger than the picture."""
         side = max(width, height)
         return _Style(
-            line=max(2.0, side / 260),
-            edge=max(1.0, side / 700),
-            dot=max(2.5, side / 140),
-            badge=min(max(15.0, side / 28), width, height),
+            line=size * max(2.0, side / 260),
+            edge=size * max(1.0, side / 700),
+            dot=size * max(2.5, side / 140),
+            badge=min(size * max(15.0, side / 28), width, height),
         )
 
 
-def draw_marks(picture: Image.Image, prompts: Iterable[Prompt | Sequence[float]] | None) -> Image.Image:
+def draw_marks(
+    picture: Image.Image, prompts: Iterable[Prompt | Sequence[float]] | None, *, size: float = 1.0
+) -> Image.Image:
     """A new RGB picture with marks 1, 2, … in their colours; the argument is not changed.
 
     `prompts` are in pixels of the picture, typed or raw lists (`[x, y]`, `[x, y, w, h]`); what lies outside the picture
-    is cut off, its badge stays inside. Raises UsageError as `as_prompts` does.
+    is cut off, its badge stays inside. `size` 2 draws lines and numbers twice as large, for a picture that is shown at
+    half its size. Raises UsageError as `as_prompts` does.
     """
     marks = as_prompts(prompts)
     canvas = picture.convert("RGB")
     if canvas is picture:
         canvas = picture.copy()
-    style = _Style.of(*canvas.size)
+    style = _Style.of(*canvas.size, size)
     for number, mark in enumerate(marks):
         if isinstance(mark, Mask):
             _paint_mask(canvas, mark, PALETTE[number % len(PALETTE)], style)

@@ -1,9 +1,9 @@
-"""Typed options of a training run, read from YAML with `key.sub=value` overrides; unknown keys are errors with a line."""
+"""Typed options of a training run, from YAML with `key.sub=value` overrides; unknown keys are errors with a line."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -49,6 +49,10 @@ class DataOptions(Options):
     on_bad_sample: Literal["refuse", "skip"] = "refuse"
     box_jitter: bool = True
     workers: int = Field(default=0, ge=0)
+    check_pictures: bool = Field(
+        default=True,
+        description="look at every picture's header and marks before training; without, bad ones are met on the way",
+    )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
 
 
@@ -90,6 +94,8 @@ def read_yaml(path: str | Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8.") from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -100,12 +106,14 @@ def read_yaml(path: str | Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
     def walk(node: Any, place: tuple[Any, ...]) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                lines[(*place, key.value)] = key.start_mark.line + 1
-                walk(value, (*place, key.value))
+                here = (*place, key.value)
+                lines[here] = key.start_mark.line + 1
+                walk(value, here)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
-                lines[(*place, index)] = value.start_mark.line + 1
-                walk(value, (*place, index))
+                here = (*place, index)
+                lines[here] = value.start_mark.line + 1
+                walk(value, here)
 
     walk(root, ())
     return values, lines
@@ -119,21 +127,24 @@ def load_options(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) 
     values, lines = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; a configuration is a mapping of keys.")
+    origins = {place: f"{path}, line {line}" for place, line in lines.items()}
     for override in overrides:
-        _apply(values, override)
-    return validate(cls, values, str(path), lines)
+        place = _apply(values, override)
+        origins = {other: origin for other, origin in origins.items() if other[: len(place)] != place}
+        origins[place] = f"override {override!r}"
+    return validate(cls, values, str(path), origins)
 
 
-def validate(cls: type[T], values: Any, where: str, lines: dict[tuple[Any, ...], int]) -> T:
-    """`cls` from plain values; errors name `where`, the line of the key, and the nearest known key."""
+def validate(cls: type[T], values: Any, where: str, origins: Mapping[tuple[Any, ...], str]) -> T:
+    """`cls` from plain values; errors name the key's origin (file and line, or override), else `where`, and the nearest
+    known key."""
     try:
         return cls.model_validate(values)
     except ValidationError as error:
         faults = []
         for fault in error.errors():
             place = tuple(fault["loc"])
-            line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-            prefix = f"{where}, line {line}" if line else where
+            prefix = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), where)
             if fault["type"] == "extra_forbidden":
                 faults.append(f"{prefix}: unknown key {'.'.join(map(str, place))}{_nearest(cls, place)}")
             else:
@@ -165,7 +176,8 @@ def _nearest(cls: type[BaseModel], place: tuple[Any, ...]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Puts the override's value in its place, which is returned."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r} is not of the form key.sub=value.")
@@ -182,3 +194,4 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"override {override!r}: {parent} is not a group of options.")
     place[last] = value
+    return (*parents, last)

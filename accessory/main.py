@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -37,7 +38,8 @@ def build(options: ModelOptions, seed: int, device: torch.device) -> tuple[Sphin
             tokenizer_file=options.tokenizer,
         )
         return loaded.model, Tokenizer(loaded.tokenizer_bytes, options.checkpoint)
-    assert options.preset is not None and options.tokenizer is not None  # ModelOptions has checked it
+    assert options.preset is not None  # ModelOptions has checked both
+    assert options.tokenizer is not None
     tokenizer = Tokenizer.from_file(options.tokenizer)
     config = PRESETS[options.preset]()
     config = config.model_copy(update={"llm": config.llm.model_copy(update={"vocab_size": tokenizer.vocab_size})})
@@ -65,18 +67,21 @@ def train(options: RunOptions, this: World) -> Path:
 
 def report(options: RunOptions, dataset: RegionDataset, bad: BadItems, output: Path) -> None:
     """What was trained on, what was left out, and where the result lies."""
-    print(f"trained on {len(dataset)} items of {options.data.config}; {dataset.truncated} cut to data.max_words")
+    print(
+        f"trained on {len(dataset)} items of {options.data.config}; {dataset.truncated} cut to data.max_words,"
+        f" {dataset.too_long} dropped for having no answer within it"
+    )
     if bad.places:
         print(bad.summary())
     print(f"checkpoint: {output / CHECKPOINT}\nmetrics:    {output / METRICS}")
 
 
-def main() -> int:
-    """Command line; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line, by default the process's; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m accessory.main", description=__doc__)
     parser.add_argument("--config", required=True, help="YAML of a run, such as accessory/configs/tiny_stage1.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="options that replace those of the file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         options = load_options(RunOptions, arguments.config, arguments.overrides)
         with world() as this:

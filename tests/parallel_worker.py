@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from SPHINX_V.parallel import init_mesh, leave_mesh, rank, tensor_parallel
+from SPHINX_V.parallel import end_process, init_mesh, rank, tensor_parallel
 from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.sphinx_v import Request, SPHINX_V_Model
 from tests.golden_model import GOLDEN, golden_model
@@ -22,13 +22,13 @@ PICTURE = GOLDEN / "image.png"
 
 def answers(model: SPHINX_V_Model) -> dict[str, Any]:
     requests = [
-        Request(TURNS, BOX, PICTURE, 12, 0.0),
-        Request(TURNS, [[9, 9, 50, 50]], PICTURE, 16, 1.0, 0.9, 3),
-        Request([["Hi there?", None]], None, None, 20, 1.0, 1.0, 4),
+        Request(TURNS, BOX, PICTURE, 4, 0.0),
+        Request(TURNS, [[9, 9, 50, 50]], PICTURE, 6, 1.0, 0.9, 3),
+        Request([["Hi there?", None]], None, None, 8, 1.0, 1.0, 4),
     ]
     return {
-        "greedy": model.generate_response(TURNS, BOX, PICTURE, 16, 0.0),
-        "sampled": model.generate_response(TURNS, BOX, PICTURE, 16, 1.0, 0.9, 5),
+        "greedy": model.generate_response(TURNS, BOX, PICTURE, 8, 0.0),
+        "sampled": model.generate_response(TURNS, BOX, PICTURE, 8, 1.0, 0.9, 5),
         "batch": model.generate_batch(requests),
     }
 
@@ -51,12 +51,12 @@ def main(folder: Path) -> None:
         }
     seen = {
         "distances": [(model.logits(inputs) - expected).abs().max().item() for model in (split, loaded)],
-        "answers": [answers(model) for model in (whole, split, loaded)],
+        "answers": [answers(model) for model in (whole, loaded)],
         "shares": shares,
     }
     (folder / f"{rank()}.json").write_text(json.dumps(seen), encoding="utf-8")
-    leave_mesh()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    end_process(0)

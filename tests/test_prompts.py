@@ -110,7 +110,7 @@ class TestRefusals:
         for make in (lambda: Point(1, bad), lambda: Box(0, 0, bad, 3), lambda: Scribble([(0, 0), (bad, 1)])):
             with pytest.raises(UsageError, match=r"(nan|inf); coordinates must be finite pixels"):
                 make()
-        with pytest.raises(UsageError, match="prompt 2: .* must be finite"):
+        with pytest.raises(UsageError, match=r"prompt 2: .* must be finite"):
             as_prompts([[1, 2], [bad, 2]])
 
     @pytest.mark.parametrize("bad", ["left", None, [1], 1j, 10**400])
@@ -129,7 +129,7 @@ class TestRefusals:
             UsageError, match=r"Box\.from_xywh\(1, 2, .*\) has no area: width and height must be above 0"
         ):
             Box.from_xywh(1, 2, *size)
-        with pytest.raises(UsageError, match="prompt 1: .* has no area"):
+        with pytest.raises(UsageError, match=r"prompt 1: .* has no area"):
             as_prompts([[1, 2, *size]])
 
     @pytest.mark.parametrize("bad", [[1], [1, 2, 3], [1, 2, 3, 4, 5], "box", 7, {"x": 1}, [[1, 2]]])
@@ -156,7 +156,7 @@ class TestRefusals:
             Scribble([[1, 2], [3]])
 
     def test_empty_mask(self):
-        with pytest.raises(UsageError, match="Mask marks no pixel.*at least one non-zero pixel"):
+        with pytest.raises(UsageError, match=r"Mask marks no pixel.*at least one non-zero pixel"):
             Mask(numpy.zeros((4, 6)))
 
     def test_mask_of_several_layers(self):

@@ -143,11 +143,12 @@ class Llama(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         caches: list[LayerCache] | None = None,
+        taps: list[Tensor] | None = None,
     ) -> Tensor:
         """Hidden states [B, S, D] after the final norm.
 
         `embeddings` [B, S, D]; `positions` [S] or [B, S], by default 0 … S-1; `mask` [B, 1, S, keys] bool, by default
-        causal; `caches` one per layer.
+        causal; `caches` one per layer; `taps`, where given, receives every layer's output [B, S, D] before the norm.
         """
         if positions is None:
             positions = torch.arange(embeddings.shape[1], device=embeddings.device)
@@ -155,4 +156,6 @@ class Llama(nn.Module):
         hidden = embeddings
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, cos, sin, mask, None if caches is None else caches[index])
+            if taps is not None:
+                taps.append(hidden)
         return self.norm(hidden)

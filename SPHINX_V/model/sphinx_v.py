@@ -85,9 +85,10 @@ class SphinxV(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         caches: list[LayerCache] | None = None,
+        taps: list[Tensor] | None = None,
     ) -> Tensor:
         """Hidden states [B, S, D] of a sequence; arguments as in `Llama.forward`."""
-        return self.llm(embeddings, positions, mask, caches)
+        return self.llm(embeddings, positions, mask, caches, taps)
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """Logits [B, T, vocab] of the last T positions, T = text tokens with BOS.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from SPHINX_V.config import ViTConfig
+from SPHINX_V.model.convnext import ChannelNorm
 
 
 def conv_stem(width: int, patch_size: int) -> nn.Sequential:
@@ -19,10 +20,10 @@ def conv_stem(width: int, patch_size: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
     for step in range(steps):
-        wider = max(8, width >> (steps - 1 - step))
+        wider = min(width, (3 * width // 4) << step)
         layers.append(nn.Conv2d(channels, wider, 3, stride=2, padding=1))
         if step + 1 < steps:
-            layers += [nn.GroupNorm(1, wider), nn.GELU()]
+            layers += [ChannelNorm(wider), nn.GELU()]
         channels = wider
     layers.append(nn.Conv2d(channels, width, 1))
     return nn.Sequential(*layers)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from SPHINX_V.errors import DataError, SphinxVError, UsageError
@@ -22,6 +22,7 @@ PAD_COLOR = tuple(int(mean * 255) for mean in CLIP_MEAN)  # (122, 116, 104)
 # MPO, the form of many cameras, is opened by the JPEG reader and is no name that PIL knows before that.
 ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that lie on their side
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -63,6 +64,22 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         return to_rgb(picture, name)
 
 
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in display orientation, as `open_picture` will give them, without decoding a pixel.
+
+    Raises DataError that names the file for whatever the header shows to be wrong.
+    """
+    name = os.fspath(path)
+    with _as_data_errors(name), Image.open(path, formats=ALLOWED_FORMATS) as picture:
+        _check_header(picture, name)
+        # PNG's own getexif() decodes the picture in search of a late chunk.
+        turned = Image.Image.getexif(picture).get(ExifTags.Base.Orientation) in _TURNED
+        # PIL reports the stored size, except of TIFF, which it reports as displayed; TIFF's tags have the stored one.
+        tags = getattr(picture, "tag_v2", None)
+        stored = picture.size if tags is None else (tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength])
+        return (stored[1], stored[0]) if turned else stored
+
+
 @contextmanager
 def _as_data_errors(name: str) -> Iterator[None]:
     """Whatever opening and decoding `name` raises becomes a DataError that names it."""
@@ -86,6 +103,12 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
 
     Raises DataError for no pixels or too many, animations, deep modes, and data that cannot be decoded.
     """
+    _check_header(picture, name)
+    with _as_data_errors(name):
+        return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+def _check_header(picture: Image.Image, name: str) -> None:
     width, height = picture.size
     if not width or not height:
         raise DataError(f"{name}: {width}×{height} pixels, an empty picture; give one of at least 1×1.")
@@ -95,8 +118,6 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
         raise DataError(f"{name}: an animation or a file of several pages; save the frame you mean as a picture.")
     if picture.mode in _DEEP_MODES:
         raise DataError(f"{name}: mode {picture.mode} has more than 8 bits a channel; convert it to 8-bit RGB first.")
-    with _as_data_errors(name):
-        return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def as_picture(value: Any) -> Image.Image:

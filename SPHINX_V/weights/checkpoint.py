@@ -32,7 +32,7 @@ class Source(Protocol):
 
     def read(self, name: str) -> Tensor: ...
 
-    def copy_into(self, name: str, target: Tensor) -> None: ...
+    def copy_part(self, name: str, target: Tensor, dimension: int = 0, start: int = 0) -> None: ...
 
     def where(self, name: str) -> str: ...
 
@@ -131,7 +131,7 @@ class Checkpoint:
 
 
 def _entry(source: Source, written: str, name: str, info: TensorInfo) -> Entry:
-    return Entry(written, info, lambda: source.read(name))
+    return Entry(written, info, lambda: source.read(name), lambda *where: source.copy_part(name, *where))
 
 
 def few(found: Iterable[str], most: int = 4) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from SPHINX_V.weights.tensor_files import TensorInfo
+from SPHINX_V.weights.tensor_files import TensorInfo, copy_narrowed
 
 # In our own folder and in streams: tensors that the model has no use for, kept so that nothing is lost on the way.
 UNUSED_PREFIX = "unused."
@@ -16,11 +16,22 @@ UNUSED_PREFIX = "unused."
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor to be written: our name (or `unused.<released name>`), its shape and type, and how to get it."""
+    """One tensor to be written: our name (or `unused.<released name>`), its shape and type, and how to get it.
+
+    `part` gets a target, a dimension and a start, and copies that part of the tensor; without it the whole is read.
+    """
 
     name: str
     info: TensorInfo
     read: Callable[[], Tensor]
+    part: Callable[[Tensor, int, int], None] | None = None
+
+    def copy_part(self, target: Tensor, dimension: int, start: int) -> None:
+        """Copies as much as `target` holds of the tensor, from `start` on along `dimension`, converting its type."""
+        if self.part is not None:
+            self.part(target, dimension, start)
+        else:
+            copy_narrowed(target, self.read().detach(), dimension, start)
 
     def cast(self, dtype: torch.dtype | None) -> Entry:
         """The same tensor in another floating type; None changes nothing."""

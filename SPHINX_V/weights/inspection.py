@@ -18,7 +18,7 @@ _PARTS = {
     "convnext": ("vision.convnext.",),
     "blip2_vit": ("vision.blip2_vit.",),
     "qformer": ("vision.qformer.",),
-    "projections": ("visual_proj.", "qformer_proj.", "position_proj.", "start_img", "end_img"),
+    "projections": ("visual_proj.", "qformer_proj.", "start_img", "end_img"),
     "prompts": PROMPT_PARTS,
 }
 

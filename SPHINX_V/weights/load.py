@@ -244,7 +244,7 @@ def _fill(
             if is_distributed(targets[name]):
                 copy_local(targets[name], checkpoint.read(name))
             else:
-                checkpoint.source.copy_into(name, targets[name])
+                checkpoint.source.copy_part(name, targets[name])
     if missing:
         initialise_tensors(model, missing, seed)
     return LoadReport(checkpoint.kind, len(names), missing, missing, checkpoint.unused, checkpoint.unknown, dtype)

@@ -19,6 +19,7 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises UsageError where `path` is taken: by a file, or by a folder with anything in it and not `overwrite`. Only a
     folder that holds a `config.json`, as all checkpoints do, is ever replaced.
     """
+    path = path.absolute()  # "." has no name to put a sibling beside
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is a file; name a folder to write to.")
     if path.is_dir() and any(path.iterdir()):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from SPHINX_V.errors import CheckpointError
 from SPHINX_V.weights import names
-from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo
+from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo, copy_narrowed
 
 _RELEASED = re.compile(r"consolidated\.(\d+)-of-(\d+)\.model\.pth")
 _META = re.compile(r"consolidated\.(\d+)\.pth")
@@ -127,16 +127,20 @@ class ReleasedShards:
             return tensor.reshape(tensor.shape[stored.lead :])
         return torch.cat([file.read(stored.name) for file in self.files], dim=stored.split)
 
-    def copy_into(self, name: str, target: Tensor) -> None:
-        """Writes the tensor into `target`, shard by shard, so that no second whole copy exists."""
-        start, split = 0, self._stored[name].split
-        if split is None:
-            target.copy_(self.read(name))
+    def copy_part(self, name: str, target: Tensor, dimension: int = 0, start: int = 0) -> None:
+        """Fills `target` with the tensor from `start` on along `dimension`, shard by shard: nothing is put together."""
+        stored = self._stored[name]
+        if stored.split is None or (stored.split != dimension and target.shape != self.tensors[name].shape):
+            copy_narrowed(target, self.read(name), dimension, start)
             return
+        end, here = start + target.shape[stored.split], 0
         for file in self.files:
-            part = file.read(self._stored[name].name)
-            target.narrow(split, start, part.shape[split]).copy_(part)
-            start += part.shape[split]
+            length = file.tensors[stored.name].shape[stored.split]
+            first, last = max(start, here), min(end, here + length)
+            if first < last:
+                part = file.read(stored.name).narrow(stored.split, first - here, last - first)
+                target.narrow(stored.split, first - start, last - first).copy_(part)
+            here += length
 
     def where(self, name: str) -> str:
         """For messages: file and name there."""

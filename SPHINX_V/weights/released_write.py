@@ -31,7 +31,7 @@ def save_released(
 ) -> None:
     """Writes a released folder of `shards` files from a state dict under our names, or from entries.
 
-    In memory are one shard, the tensor being cut, and no more; every entry is read once per shard.
+    In memory are one shard and the tensor being cut; every entry is read once per shard.
     Raises UsageError where `shards` does not divide a split dimension or a number of heads, or `path` is taken.
     """
     entries = as_entries(state)
@@ -62,18 +62,17 @@ def write_shard(path: Path, entries: Iterable[Entry], index: int, shards: int) -
     """Writes shard `index` of `shards` as `{"model": {released name: tensor}}`."""
     model: dict[str, Tensor] = {}
     for entry in entries:
-        tensor = entry.read().detach()
-        split = names.split_dimension(entry.name)
-        if split is not None and shards > 1:
-            length = tensor.shape[split] // shards
-            tensor = tensor.narrow(split, index * length, length)
         name, lead = _released_name(entry.name)
         if name in model:
             raise CheckpointError(f"{path}: two tensors would be named {name}; {entry.name} is one of them.")
-        # A copy of its own: torch.save writes the whole storage that a view looks at.
-        own = torch.empty(tensor.shape, dtype=entry.info.dtype)
-        own.copy_(tensor)
-        model[name] = own.reshape((1,) * lead + tuple(tensor.shape))
+        # A copy of its own, filled in place: torch.save writes the whole storage that a view looks at, and tensors that
+        # come and go between those that stay would leave holes in the memory.
+        shape, split = list(entry.info.shape), names.split_dimension(entry.name)
+        if split is not None:
+            shape[split] //= shards
+        own = torch.empty(shape, dtype=entry.info.dtype)
+        entry.copy_part(own, split or 0, index * shape[split] if split is not None else 0)
+        model[name] = own.reshape([1] * lead + shape)
     torch.save({"model": model}, path)
 
 

@@ -16,8 +16,8 @@ from SPHINX_V.errors import CheckpointError
 
 # Pages of a mapped file count as resident memory until the mapping goes, so a mapping is dropped after this much.
 # Opening again costs a quarter of a second for the 13B's 2,364 names, hence the share of the file's own size.
-_SMALLEST_BUDGET = 16 << 20
-_BUDGET_SHARE = 16
+_SMALLEST_BUDGET = 4 << 20
+_BUDGET_SHARE = 64
 
 # safetensors' own names of the types that weights come in.
 SAFETENSORS_DTYPES = {
@@ -165,6 +165,11 @@ def _tensors_only(path: Path, loaded: Any) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: tensor {name} is sparse or quantised; save it as a plain tensor.")
         tensors[name] = value.detach()
     return tensors
+
+
+def copy_narrowed(target: Tensor, tensor: Tensor, dimension: int, start: int) -> None:
+    """Copies into `target` as much of `tensor` as it holds, from `start` on along `dimension`; a scalar as it is."""
+    target.copy_(tensor.narrow(dimension, start, target.shape[dimension]) if tensor.ndim else tensor)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from SPHINX_V.errors import DataError, UsageError
-from SPHINX_V.processing.conversation import Turn
+from SPHINX_V.processing.conversation import Turn, as_turns, clean
 from SPHINX_V.prompts import Box, Point, Prompt, as_prompt
 
 _HUMAN = ("human",)
@@ -37,15 +37,13 @@ def parse_annotation(item: Any, where: str, max_prompts: int) -> Annotation:
 
 
 def _prompts(item: Mapping[str, Any], where: str, max_prompts: int) -> tuple[Prompt, ...]:
-    boxes, points = item.get("bbox") or [], item.get("points") or []
+    boxes, points = _marks(item, "bbox", where), _marks(item, "points", where)
     if boxes and points:
         raise DataError(
             f"{where}: has both bbox ({len(boxes)}) and points ({len(points)}); their order in the answer would be"
             " unknown. Split it into two items."
         )
     field, values, kind = ("bbox", boxes, Box) if boxes else ("points", points, Point)
-    if not isinstance(values, list):
-        raise DataError(f"{where}: {field} is {values!r}; give a list of marks.")
     if len(values) > max_prompts:
         raise DataError(f"{where}: {len(values)} marks in {field}, the model has {max_prompts} slots; split the item.")
     prompts = []
@@ -58,6 +56,15 @@ def _prompts(item: Mapping[str, Any], where: str, max_prompts: int) -> tuple[Pro
             raise DataError(f"{where}: {field}[{number - 1}] is {value!r}; {field} holds {_form(field)}.")
         prompts.append(prompt)
     return tuple(prompts)
+
+
+def _marks(item: Mapping[str, Any], field: str, where: str) -> list[Any]:
+    values = item.get(field)
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise DataError(f"{where}: {field} is {values!r}; give a list of marks.")
+    return values
 
 
 def _form(field: str) -> str:
@@ -77,5 +84,10 @@ def _turns(conversation: Any, where: str) -> tuple[Turn, ...]:
             raise DataError(f"{where}: conversations[{number}] is from {said!r}; expected {' or '.join(speakers)}.")
         if not isinstance(entry.get("value"), str):
             raise DataError(f"{where}: conversations[{number}].value is {entry.get('value')!r}; give a text.")
+        if number % 2 and not clean(entry["value"]):
+            raise DataError(f"{where}: conversations[{number}].value is {entry['value']!r}; an answer needs words.")
         texts.append(entry["value"])
-    return tuple(Turn(question, answer) for question, answer in zip(texts[::2], texts[1::2]))
+    try:
+        return as_turns(list(zip(texts[::2], texts[1::2])))
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from None

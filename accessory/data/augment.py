@@ -25,9 +25,7 @@ def jitter_boxes(
     Frame: pixels of the picture of `width` × `height`. Ours keeps the result inside the picture; a box that would
     leave it altogether stays as it was. Other kinds pass through.
     """
-    return tuple(
-        _jitter(prompt, width, height, generator) if isinstance(prompt, Box) else prompt for prompt in prompts
-    )
+    return tuple(_jitter(prompt, width, height, generator) if isinstance(prompt, Box) else prompt for prompt in prompts)
 
 
 def _jitter(box: Box, width: int, height: int, generator: numpy.random.Generator) -> Box:

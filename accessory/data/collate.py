@@ -19,17 +19,24 @@ NO_PIECE = -1
 @dataclass(frozen=True)
 class Batch:
     """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `mark_pieces` [B, S, L]
-    int64 token ids of each slot's label, `NO_PIECE` where there is none; `indices` of the items."""
+    int64 token ids of each slot's label, `NO_PIECE` where there is none; `indices` of the items; `failed` are the
+    sentences of items that could not be read and are no rows here. A batch may have no rows at all."""
 
     inputs: ModelInputs
     labels: Tensor
     mark_pieces: Tensor
     indices: tuple[int, ...]
+    failed: tuple[str, ...] = ()
 
     @property
     def target_count(self) -> int:
         """Target tokens, the denominator of the loss. The first position can be no target: nothing predicts it."""
         return int((self.labels[:, 1:] != IGNORE).sum())
+
+    @property
+    def mark_count(self) -> int:
+        """Slots with a label, the denominator of the mark loss."""
+        return int((self.mark_pieces != NO_PIECE).any(dim=-1).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
@@ -40,9 +47,9 @@ class Batch:
         )
 
 
-def collate(samples: Sequence[Sample], num_slots: int) -> Batch:
+def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = ()) -> Batch:
     """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`."""
-    length = max(len(sample.ids) for sample in samples)
+    length = max((len(sample.ids) for sample in samples), default=0)
     pieces = max((len(p) for sample in samples for p in sample.mark_pieces), default=0)
     ids = torch.full((len(samples), length), IGNORE)
     labels = torch.full((len(samples), length), IGNORE)
@@ -56,8 +63,8 @@ def collate(samples: Sequence[Sample], num_slots: int) -> Batch:
     slots = [sample.slots for sample in samples if sample.slots is not None]
     inputs = ModelInputs(
         token_ids=ids,
-        lengths=torch.tensor([len(sample.ids) for sample in samples]),
+        lengths=torch.tensor([len(sample.ids) for sample in samples], dtype=torch.int64),
         pixels=normalise(torch.stack(squares)) if squares else None,
         slots=PromptSlots.stack(slots) if slots else None,
     )
-    return Batch(inputs, labels, marks, tuple(sample.index for sample in samples))
+    return Batch(inputs, labels, marks, tuple(sample.index for sample in samples), tuple(failed))

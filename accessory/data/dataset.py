@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +13,17 @@ from accessory.config import DataOptions
 from accessory.data.augment import item_generator, jitter_boxes
 from accessory.data.labels import parse_labels
 from accessory.data.sources import BadItems, Entry, read_entries
-from SPHINX_V.errors import ConfigError, DataError, UsageError
+from SPHINX_V.errors import ConfigError, DataError, PromptWarning, UsageError
 from SPHINX_V.inputs import PromptSlots
-from SPHINX_V.processing.image import open_picture, square_picture
+from SPHINX_V.processing.image import open_picture, picture_size, square_picture
 from SPHINX_V.processing.processor import IGNORE, Processor
+from SPHINX_V.prompts import Prompt
 
 
 @dataclass(frozen=True)
 class Sample:
     """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `mark_pieces[k]` are the token
-    ids of the label that the answer gives to slot k, empty where it gives none."""
+    ids of slot k's number and of the label that the answer gives it, empty where it gives none."""
 
     ids: list[int]
     labels: list[int]
@@ -44,7 +47,10 @@ class RegionDataset:
         self.options = options
         self.processor = processor
         self.seed = seed
+        self.bad = bad
         self.truncated = 0
+        self.too_long = 0
+        self._sizes: dict[Path, tuple[int, int]] = {}
         self._pictures: dict[Path, tuple[Tensor, tuple[int, int]]] = {}
         visual = processor.config.visual_length
         if options.max_words <= visual:
@@ -53,18 +59,23 @@ class RegionDataset:
         self._texts: list[_Text] = []
         for entry in read_entries(options.config, processor.config.prompts.num_slots, options.on_bad_sample, bad):
             try:
-                text = self._encode(entry, options.max_words - (visual if entry.picture is not None else 0))
-                if entry.picture is not None and not entry.picture.is_file():
-                    raise DataError(f"{entry.where}: picture {entry.picture} does not exist; check root and image.")
+                if entry.picture is not None and options.check_pictures:
+                    self._check_picture(entry, entry.picture)
             except DataError as error:
                 if options.on_bad_sample == "refuse":
                     raise
                 bad.add(error)
                 continue
+            text = self._encode(entry, options.max_words - (visual if entry.picture is not None else 0))
+            if text is None:
+                continue
             self.entries.append(entry)
             self._texts.append(text)
         if not self.entries:
-            raise ConfigError(f"{options.config}: no item is left to train on; {bad.summary()}")
+            raise ConfigError(
+                f"{options.config}: no item is left to train on; {self.too_long} have no answer within"
+                f" data.max_words {options.max_words}, {bad.summary()}"
+            )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -90,10 +101,25 @@ class RegionDataset:
             prompts = entry.annotation.prompts
             if self.options.box_jitter:
                 prompts = jitter_boxes(prompts, *size, item_generator(self.seed, epoch, index))
-            slots = self.processor.slots(prompts, size)
+            slots = self._slots(prompts, size)
         except (DataError, UsageError) as error:
             raise DataError(f"{entry.where}: {error}") from None
         return Sample(text.ids, text.labels, pixels, slots, text.mark_pieces, index)
+
+    def _check_picture(self, entry: Entry, path: Path) -> None:
+        """Refuses an item whose picture or marks are wrong before training starts; reads headers, each once."""
+        try:
+            if path not in self._sizes:
+                self._sizes[path] = picture_size(path)
+            self._slots(entry.annotation.prompts, self._sizes[path])
+        except (DataError, UsageError) as error:
+            raise DataError(f"{entry.where}: {error}") from None
+
+    def _slots(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> PromptSlots:
+        with warnings.catch_warnings():
+            # Annotations that overstep the edge by a rounding error are too many to warn of each.
+            warnings.simplefilter("ignore", PromptWarning)
+            return self.processor.slots(prompts, size)
 
     def _pixels(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
         if path in self._pictures:
@@ -104,15 +130,17 @@ class RegionDataset:
             self._pictures[path] = loaded
         return loaded
 
-    def _encode(self, entry: Entry, room: int) -> _Text:
+    def _encode(self, entry: Entry, room: int) -> _Text | None:
+        """The item's text in `room` tokens; None, and counted, where that leaves nothing to learn from."""
         encoded = self.processor.encode_conversation(entry.annotation.turns)
         ids, labels = encoded.ids, encoded.labels
         if len(ids) > room:
             # As the reference, the cut takes the end; what is left of an answer is still a target.
             ids, labels = ids[:room], labels[:room]
+            if all(label == IGNORE for label in labels):
+                self.too_long += 1
+                return None
             self.truncated += 1
-        if all(label == IGNORE for label in labels):
-            raise DataError(f"{entry.where}: no answer token is left within {room} text tokens; nothing to learn from.")
         return _Text(ids, labels, self._mark_pieces(entry))
 
     def _mark_pieces(self, entry: Entry) -> tuple[tuple[int, ...], ...]:
@@ -120,5 +148,9 @@ class RegionDataset:
         for turn in entry.annotation.turns:
             labels.update(parse_labels(turn.answer or ""))
         marks = range(1, len(entry.annotation.prompts) + 1)
-        return tuple(tuple(self.processor.tokenizer.encode(labels[mark])) if mark in labels else () for mark in marks)
+        return tuple(self._pieces(f"{mark} {labels[mark]}") if mark in labels else () for mark in marks)
 
+    def _pieces(self, text: str) -> tuple[int, ...]:
+        """Ids of a text's pieces, without those that are nothing but a space."""
+        tokenizer = self.processor.tokenizer
+        return tuple(piece for piece in tokenizer.encode(text) if tokenizer.decode([piece]).strip())

@@ -32,7 +32,7 @@ def answer(labels: Sequence[str], points: bool) -> str:
 
 
 def parse_labels(text: str) -> dict[int, str]:
-    """Labels by mark number from an answer's lines; a repeated number keeps its first label, other lines are ignored."""
+    """Labels by mark number from an answer's lines; a repeated number keeps its first label, others are ignored."""
     labels: dict[int, str] = {}
     for line in text.splitlines():
         match = _LINE.match(line)

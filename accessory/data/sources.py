@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,26 +45,22 @@ class Entry:
 
 @dataclass
 class BadItems:
-    """Counts what `on_bad_sample: skip` leaves out, by reason, with the first places named."""
+    """What `on_bad_sample: skip` leaves out: each item once (place and reason), however often it is met."""
 
-    reasons: Counter[str] = field(default_factory=Counter)
-    places: list[str] = field(default_factory=list)
+    places: dict[str, None] = field(default_factory=dict)
 
-    def add(self, error: DataError) -> None:
-        self.places.append(str(error))
-        self.reasons[str(error).split(": ", 1)[-1]] += 1
+    def add(self, error: DataError | str) -> None:
+        self.places[str(error)] = None
 
     def summary(self, shown: int = 10) -> str:
-        """One sentence with the count, then the first items with their reasons."""
-        lines = [f"{len(self.places)} bad items were left out:"] + [f"  {place}" for place in self.places[:shown]]
+        """The count, then the first items with their reasons, one a line."""
+        lines = [f"{len(self.places)} bad items left out:", *(f"  {place}" for place in list(self.places)[:shown])]
         if len(self.places) > shown:
             lines.append(f"  … and {len(self.places) - shown} more")
         return "\n".join(lines)
 
 
-def read_entries(
-    config: str | Path, max_prompts: int, on_bad: Literal["refuse", "skip"], bad: BadItems
-) -> list[Entry]:
+def read_entries(config: str | Path, max_prompts: int, on_bad: Literal["refuse", "skip"], bad: BadItems) -> list[Entry]:
     """All annotations of a data configuration, in the order of the file.
 
     Raises ConfigError for a wrong configuration and DataError for a missing file, or for a bad item unless `on_bad` is
@@ -105,9 +100,12 @@ def _items(path: Path) -> Iterator[tuple[int, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation file; check the data configuration's paths.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error}).") from None
+        raise DataError(f"{path}: is not UTF-8 text ({error}); save it again as UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); path names a .json or .jsonl file.") from None
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines()):
+        # Not splitlines(): it would also cut at characters such as U+2028, which JSON allows inside a text.
+        for number, line in enumerate(text.split("\n")):
             if line.strip():
                 try:
                     yield number, json.loads(line)

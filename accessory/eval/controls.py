@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,24 +16,33 @@ def swap_marks(items: Sequence[BenchmarkItem]) -> list[BenchmarkItem]:
     """Every item with the marks of another item on another picture, scaled into its own picture; all else unchanged.
 
     Items with equally many marks exchange them in a ring, so the answers keep their form. An item whose ring has no
-    other picture takes its marks from the next item that has at least as many.
+    other picture takes its marks from the next item that has more, and where none has as many, from several items.
+    Raises DataError where all other pictures together have too few.
     """
     sizes = {item.picture: _size(item) for item in items}
-    rings: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        rings[len(item.prompts)].append(index)
     swapped = list(items)
-    for count, ring in rings.items():
-        for place, index in enumerate(ring):
-            item = items[index]
-            others = [items[i] for i in ring[place + 1 :] + ring[:place] if items[i].picture != item.picture]
-            others += [other for other in items if other.picture != item.picture and len(other.prompts) > count]
-            if not others and count:
-                raise DataError(f"question {item.question_id}: no other picture has {count} marks to swap with.")
-            marks = others[0].prompts[:count] if count else ()
-            scale = _ratio(sizes[others[0].picture], sizes[item.picture]) if count else (1.0, 1.0)
-            swapped[index] = replace(item, prompts=tuple(_scaled(mark, *scale) for mark in marks))
+    for index, item in enumerate(items):
+        count = len(item.prompts)
+        marks: list[Prompt] = []
+        for other in _donors(items, index):
+            if len(marks) < count:
+                scale = _ratio(sizes[other.picture], sizes[item.picture])
+                marks += [_scaled(mark, *scale) for mark in other.prompts[: count - len(marks)]]
+        if len(marks) < count:
+            raise DataError(f"question {item.question_id}: no other pictures have {count} marks to swap with.")
+        swapped[index] = replace(item, prompts=tuple(marks))
     return swapped
+
+
+def _donors(items: Sequence[BenchmarkItem], index: int) -> list[BenchmarkItem]:
+    """Items on other pictures, from the next one round to this one: first as many marks, then more, then the most."""
+    item = items[index]
+    others = [other for other in (*items[index + 1 :], *items[:index]) if other.picture != item.picture]
+    count = len(item.prompts)
+    same = [other for other in others if len(other.prompts) == count]
+    more = [other for other in others if len(other.prompts) > count]
+    fewer = sorted((other for other in others if len(other.prompts) < count), key=lambda other: -len(other.prompts))
+    return [*same, *more, *fewer]
 
 
 def _size(item: BenchmarkItem) -> tuple[int, int]:

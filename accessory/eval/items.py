@@ -54,6 +54,10 @@ def _item(value: Any, where: str, image_root: Path) -> BenchmarkItem:
         if not isinstance(value.get(field), kind):  # type: ignore[arg-type]
             raise DataError(f"{where}: {field} is {value.get(field)!r}; the item form needs it.")
     marks = value.get("bbox") or value.get("points") or []
+    if value.get("bbox") and value.get("points"):
+        raise DataError(f"{where}: has bbox and points; an item's marks are of one kind.")
+    if not isinstance(marks, list):
+        raise DataError(f"{where}: the marks are {marks!r}; give a list of [x, y, w, h] or of [x, y].")
     expected = Box if value.get("bbox") else Point
     try:
         prompts = tuple(as_prompt(mark, f"mark {number}") for number, mark in enumerate(marks, start=1))

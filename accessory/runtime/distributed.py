@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,12 +32,13 @@ class World:
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Adds up gradients over all processes, as one flat buffer; a parameter without a gradient counts as zero."""
-        if self.size == 1:
-            return
         chosen = list(parameters)
         for parameter in chosen:
+            # Also when alone: the optimiser would pass over None, and a run would depend on the number of processes.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        if self.size == 1:
+            return
         flat = torch.cat([p.grad.flatten() for p in chosen if p.grad is not None])
         dist.all_reduce(flat)
         offset = 0
@@ -46,6 +47,14 @@ class World:
             parameter.grad.copy_(flat[offset : offset + parameter.numel()].view_as(parameter))
             offset += parameter.numel()
 
+    def gather(self, values: Sequence[str]) -> list[str]:
+        """The strings of all processes, in the order of ranks, on every process."""
+        if self.size == 1:
+            return list(values)
+        parts: list[list[str]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(parts, list(values))
+        return [value for part in parts for value in part]
+
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
@@ -53,7 +62,7 @@ class World:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """Joins the group that torchrun describes in the environment (gloo on CPU, nccl on GPUs); alone without torchrun."""
+    """Joins the group that torchrun's environment describes (gloo on CPU, nccl on GPUs); alone without torchrun."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():

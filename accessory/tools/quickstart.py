@@ -90,7 +90,9 @@ def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
     overrides = [
         f"output={out / stage}",
         f"data.config={out / 'data' / f'{stage}.yaml'}",
-        f"model.checkpoint={out / STAGES[0] / CHECKPOINT}" if stage != STAGES[0] else f"model.tokenizer={out / 'tokenizer.model'}",
+        f"model.checkpoint={out / STAGES[0] / CHECKPOINT}"
+        if stage != STAGES[0]
+        else f"model.tokenizer={out / 'tokenizer.model'}",
         *size.overrides[stage],
     ]
     options = load_options(RunOptions, CONFIGS / f"tiny_{stage}.yaml", overrides)

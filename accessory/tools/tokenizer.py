@@ -25,7 +25,9 @@ def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
     try:
         lines = corpus.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise ConfigError(f"{corpus}: no such corpus; `python -m accessory.data.synthetic` writes corpus.txt.") from None
+        raise ConfigError(
+            f"{corpus}: no such corpus; accessory.data.synthetic and accessory.data.convert.coco write corpus.txt."
+        ) from None
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
@@ -56,7 +58,9 @@ def main() -> int:
     parser.add_argument("--vocab", type=int, default=1024, help="pieces (default 1024)")
     arguments = parser.parse_args()
     try:
-        arguments.out.write_bytes(train_tokenizer(arguments.corpus, arguments.vocab))
+        serialized = train_tokenizer(arguments.corpus, arguments.vocab)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_bytes(serialized)
     except SphinxVError as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,10 +24,11 @@ def target_loss(model: SphinxV, hidden: Tensor, labels: Tensor) -> Tensor:
 
 
 def mark_loss(model: SphinxV, hidden: Tensor, mark_pieces: Tensor) -> Tensor:
-    """Cross entropy at prompt slots against the pieces of each slot's label, a mean over slots that have one.
+    """Cross entropy at prompt slots against the pieces of each slot's number and label, summed over slots with a label.
 
-    An option of small recipes, not part of the published one: it tells every mark directly what lies under it, which
-    teaches a model without pretrained parts to find places. `hidden` [B, V + T, D]; `mark_pieces` [B, S, L].
+    An option of small recipes, not part of the published one: it tells every mark directly which it is and what lies
+    under it, which teaches a model without pretrained parts to find places. `hidden` [B, V + T, D] are states before
+    the final norm, `mark_pieces` [B, S, L].
     """
     slots = model.config.prompts.num_slots
     # BOS, then the visual prefix, whose last token is `end_vp`.
@@ -36,16 +37,18 @@ def mark_loss(model: SphinxV, hidden: Tensor, mark_pieces: Tensor) -> Tensor:
     marked = known.any(dim=-1)
     if not marked.any():
         return hidden.new_zeros(())
-    logits = model.llm.output(hidden[:, end - slots : end][marked]).float()
+    logits = model.llm.output(model.llm.norm(hidden[:, end - slots : end][marked])).float()
     pieces, known = mark_pieces[marked], known[marked]
     scores = torch.log_softmax(logits, dim=-1).gather(-1, pieces.clamp_min(0))
-    return -((scores * known).sum(-1) / known.sum(-1)).mean()
+    return -((scores * known).sum(-1) / known.sum(-1)).sum()
 
 
 def batch_losses(model: SphinxV, batch: Batch, with_marks: bool) -> tuple[Tensor, Tensor]:
-    """(sum over target tokens, mean over marks) of one micro-batch."""
-    hidden = model.hidden(model.embed(batch.inputs))
+    """(sum over target tokens, sum over marks) of one micro-batch; the caller divides by the numbers of a step."""
+    taps: list[Tensor] = []
+    hidden = model.hidden(model.embed(batch.inputs), taps=taps if with_marks else None)
     targets = target_loss(model, hidden, batch.labels)
     if not with_marks or batch.inputs.slots is None:
         return targets, hidden.new_zeros(())
-    return targets, mark_loss(model, hidden, batch.mark_pieces)
+    # One layer before the last: what a slot knows there, the text can still read.
+    return targets, mark_loss(model, taps[-2], batch.mark_pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,11 @@ class Meters:
 
     def __init__(self, path: Path | None, total_steps: int) -> None:
         self._file = None if path is None else path.open("w", encoding="utf-8")
-        self._bar: tqdm[Any] | None = None if path is None else tqdm(total=total_steps, unit="step", smoothing=0.1)
+        # A log file keeps every state of the bar, so it gets one now and then.
+        seconds = 0.5 if sys.stderr.isatty() else 10.0
+        self._bar: tqdm[Any] | None = (
+            None if path is None else tqdm(total=total_steps, unit="step", smoothing=0.1, mininterval=seconds)
+        )
 
     def update(self, metrics: StepMetrics) -> None:
         if self._file is None or self._bar is None:
@@ -38,7 +43,8 @@ class Meters:
         record = {key: value for key, value in asdict(metrics).items() if value is not None}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        self._bar.set_postfix(loss=f"{metrics.loss:.3f}", samples_s=f"{metrics.samples / metrics.step_time:.0f}")
+        rate = f"{metrics.samples / metrics.step_time:.0f}"
+        self._bar.set_postfix(loss=f"{metrics.loss:.3f}", samples_s=rate, refresh=False)
         self._bar.update()
 
     def __enter__(self) -> Meters:

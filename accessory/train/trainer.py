@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from accessory.train.loss import batch_losses
 from accessory.train.meters import Meters, StepMetrics
 from accessory.train.optim import build_optimizer
 from accessory.train.schedule import learning_rate
+from SPHINX_V.errors import DataError
 from SPHINX_V.model.sphinx_v import SphinxV
 
 
@@ -31,9 +33,8 @@ class Trainer:
         self.world = world
         self.trained = freeze(model, train.freeze)
         self.optimizer = build_optimizer(model, train)
-        self.batches = MicroBatches(
-            dataset, train.batch_size, train.accumulation, train.seed, world.rank, world.size
-        )
+        self.bad = dataset.bad
+        self.batches = MicroBatches(dataset, train.batch_size, train.accumulation, train.seed, world.rank, world.size)
         per_epoch = self.batches.steps_per_epoch
         self.total_steps = train.max_steps or max(1, round(train.epochs * per_epoch))
         self.warmup_steps = train.warmup_epochs * per_epoch
@@ -49,26 +50,32 @@ class Trainer:
                 now = time.perf_counter()
                 meters.update(StepMetrics(step=step, step_time=now - clock, **measured))
                 clock = now
+        for place in self.world.gather(list(self.bad.places)):
+            self.bad.add(place)
 
-    def step(self, step: int, micro_batches: list[Batch]) -> dict[str, float]:
+    def step(self, step: int, micro_batches: list[Batch]) -> dict[str, Any]:
         """One optimiser step; returns its numbers over all processes.
 
-        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches.
+        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so is the
+        mark loss over marks. Raises DataError for an item that could not be read, unless `on_bad_sample` is skip.
         """
         train = self.options.train
+        self._take_failed(micro_batches)
         device = self.world.device
         totals = torch.tensor(
             [
                 sum(batch.target_count for batch in micro_batches),
                 sum(int(batch.inputs.lengths.sum()) for batch in micro_batches),
                 sum(batch.inputs.batch_size for batch in micro_batches),
+                sum(batch.mark_count for batch in micro_batches),
             ],
             device=device,
         )
-        targets, tokens, samples = self.world.sum(totals).tolist()
+        targets, tokens, samples, marks = self.world.sum(totals).tolist()
         losses = torch.zeros(2, device=device)
         for batch in micro_batches:
-            losses += self._backward(batch, targets, len(micro_batches) * self.world.size)
+            if batch.target_count:  # none where every item of a micro-batch was bad
+                losses += self._backward(batch, targets, marks)
         self.world.sum(losses)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.world.sum_gradients(trained)
@@ -83,10 +90,17 @@ class Trainer:
             numbers["mark_loss"] = losses[1].item()
         return numbers
 
-    def _backward(self, batch: Batch, targets: int, micro_batches: int) -> Tensor:
-        """Adds one micro-batch's gradients; returns its shares of (loss, mark loss)."""
+    def _take_failed(self, micro_batches: list[Batch]) -> None:
+        for place in (place for batch in micro_batches for place in batch.failed):
+            if self.options.data.on_bad_sample == "refuse":
+                raise DataError(place)
+            self.bad.add(place)
+
+    def _backward(self, batch: Batch, targets: int, marks: int) -> Tensor:
+        """Adds one micro-batch's gradients; returns its shares of (loss, mark loss) in a step of so many targets and
+        marks."""
         weight = self.options.train.mark_loss
-        summed, marks = batch_losses(self.model, batch, with_marks=weight > 0)
-        loss, mark = summed / targets, marks / micro_batches
+        summed, summed_marks = batch_losses(self.model, batch, with_marks=weight > 0)
+        loss, mark = summed / targets, summed_marks / max(1, marks)
         (loss + weight * mark).backward()
         return torch.stack([loss.detach(), mark.detach()])

@@ -221,7 +221,7 @@ def test_dinov2_tokens():
 
 @torch.no_grad()
 def test_dinov2_resampled_positions_differ_by_the_scale_factor_only():
-    """transformers resamples to the target size. With its table for ours the outputs agree, so only the table differs."""
+    """transformers resamples to the target size; with its table in place of ours the outputs agree."""
     ours, theirs = dinov2_pair(7)
     views = noise(1, 3, 56, 56)
     expected = theirs(pixel_values=views).last_hidden_state

@@ -140,7 +140,7 @@ def test_shapes_that_the_configuration_does_not_ask_for(two_shards):
     "key, value, words",
     [
         ("vocab_size", 51, ["tok_embeddings.weight", "[52, 48]", "[51, 48]"]),
-        ("dim", 64, ["[52, 48]", "[52, 64]"]),
+        ("dim", 64, ["llma.start_img", "[1, 1, 48]", "[1, 1, 64]"]),
         ("n_kv_heads", 2, ["attention.wk.weight", "[24, 48]", "[12, 48]"]),
         ("n_layers", 2, ["llma.layers.2.", "no place in the model"]),
         ("n_layers", 4, ["lacks 9 of", "llm.layers.3."]),

@@ -25,8 +25,9 @@ IN_TURN: tuple[Series, ...] = ALL_SERIES[4:]
 # The series that a training stage's YAML lists.
 STAGES: dict[str, tuple[Series, ...]] = {"stage1": EVERY_PICTURE, "stage2": ALL_SERIES}
 
-# How often a question has so many marks, before the number of elements in the picture caps it.
-MARK_WEIGHTS: dict[int, float] = {1: 2, 2: 4, 3: 5, 4: 5, 5: 4, 6: 2, 7: 1.5, 8: 1, 9: 0.5, 10: 0.5}
+# How often a question has so many marks, before the number of elements in the picture caps it. Many marks teach more:
+# a picture costs the same to read whatever is asked about it.
+MARK_WEIGHTS: dict[int, float] = {1: 2, 2: 2, 3: 2, 4: 3, 5: 4, 6: 4, 7: 4, 8: 4, 9: 3, 10: 3}
 MAX_MARKS = max(MARK_WEIGHTS)
 
 TWO_TURNS = 0.3  # share of the free questions that get a second turn

@@ -1,0 +1,1 @@
+"""Converters: annotations that others publish → region items in our annotation form."""

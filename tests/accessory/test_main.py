@@ -1,0 +1,121 @@
+"""Training from the command line: bad items, wrong options, and what is told at the end."""
+
+import json
+
+import pytest
+import yaml
+from PIL import Image
+
+from accessory.main import main
+from tests.accessory.runs import MIXED, read_metrics, run, talk, write_data, write_run
+
+BAD = {**MIXED[1], "bbox": [[1, 2, -3, 4]]}
+
+
+def told(capsys, *arguments):
+    """Exit code and what was written to the two streams; the progress bar is dropped."""
+    code = main([str(argument) for argument in arguments])
+    streams = capsys.readouterr()
+    lines = [line for line in streams.err.splitlines() if "step/s" not in line and "s/step" not in line]
+    return code, streams.out, "\n".join(lines)
+
+
+def broken(folder, items):
+    """A run on `items`, of which those about `late.png` cannot be decoded, though the file's header is whole."""
+    config = write_run(
+        folder, write_data(folder, items), preset=True, max_steps=4, data={"on_bad_sample": "skip"}, batch_size=2
+    )
+    Image.effect_noise((64, 64), 50).save(folder / "whole.png")
+    content = (folder / "whole.png").read_bytes()
+    (folder / "late.png").write_bytes(content[: len(content) // 2])
+    return config
+
+
+def test_a_bad_item_is_refused_with_file_index_and_reason(tmp_path, capsys):
+    config = write_run(tmp_path, write_data(tmp_path, [MIXED[0], BAD]), preset=True, max_steps=1)
+    code, _, error = told(capsys, "--config", config)
+    assert code == 2
+    assert error.startswith(f"DataError: {tmp_path / 'items0.json'}, item 1: bbox[0]: ")
+    assert "(1, 2, -3, 4)" in error
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_bad_items_are_counted_and_named_at_the_end(tmp_path, capsys):
+    config = write_run(tmp_path, write_data(tmp_path, [MIXED[0], BAD, "text"]), preset=True, max_steps=1)
+    code, out, _ = told(capsys, "--config", config, "data.on_bad_sample=skip")
+    assert code == 0
+    assert "trained on 1 items" in out
+    assert "2 bad items left out:" in out
+    assert f"{tmp_path / 'items0.json'}, item 1: bbox[0]" in out
+    assert f"{tmp_path / 'items0.json'}, item 2: the item is a str" in out
+    assert (tmp_path / "out" / "checkpoint" / "config.json").is_file()
+
+
+def test_a_picture_that_breaks_on_the_way_is_counted_once(tmp_path, capsys):
+    items = [talk("What?", "A dot.", image="late.png"), *MIXED[:3]]
+    assert run(broken(tmp_path, items))[0]["samples"] in (1, 2)
+    out = capsys.readouterr().out
+    assert "1 bad items left out:" in out, "though two epochs met it"
+    assert f"{tmp_path / 'items0.json'}, item 0: {tmp_path / 'late.png'}: cannot be decoded" in out
+    assert sum(line["samples"] for line in read_metrics(tmp_path / "out")) == 6
+
+
+def test_a_step_of_nothing_but_bad_items_learns_nothing(tmp_path):
+    metrics = run(broken(tmp_path, [talk("What?", "A dot.", image="late.png")]), "train.max_steps=1")
+    assert (metrics[0]["loss"], metrics[0]["grad_norm"], metrics[0]["samples"]) == (0.0, 0.0, 0)
+
+
+def test_a_picture_that_breaks_on_the_way_stops_a_run_that_refuses(tmp_path, capsys):
+    config = broken(tmp_path, [talk("What?", "A dot.", image="late.png"), *MIXED[:3]])
+    code, _, error = told(capsys, "--config", config, "data.on_bad_sample=refuse", "data.workers=1")
+    assert code == 2
+    assert f"DataError: {tmp_path / 'items0.json'}, item 0: {tmp_path / 'late.png'}: cannot be decoded" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "override, part",
+    [
+        ("train.freeze=[visoin]", "'visoin' matches no parameter; parts are "),
+        ("model.tokenizer=no.model", "no.model: no such tokenizer"),
+        ("data.max_words=20", "of which"),
+        ("data.config=no.yaml", "no.yaml: no such configuration file"),
+        ("train.lr=0", "override 'train.lr=0': train.lr"),
+    ],
+)
+def test_wrong_options_end_in_one_sentence(tmp_path, capsys, override, part):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), preset=True, max_steps=1)
+    code, _, error = told(capsys, "--config", config, override)
+    assert code == 2
+    assert part in error
+    assert "Traceback" not in error
+
+
+def test_text_only_trains(tmp_path):
+    metrics = run(write_run(tmp_path, write_data(tmp_path, MIXED[6:]), preset=True, max_steps=2))
+    assert [line["samples"] for line in metrics] == [2, 2]
+    assert metrics[0]["loss"] > 0
+
+
+def test_a_run_takes_its_epochs_and_learns(tmp_path):
+    config = write_run(
+        tmp_path, write_data(tmp_path, MIXED[:4]), preset=True, batch_size=2, epochs=6, warmup_epochs=0, lr=1e-3
+    )
+    metrics = run(config)
+    assert len(metrics) == 12
+    assert metrics[-1]["loss"] < metrics[0]["loss"] / 1.5
+
+
+def test_a_later_stage_starts_from_the_checkpoint_of_the_first(tmp_path):
+    data = write_data(tmp_path, MIXED)
+    first = write_run(tmp_path, data, preset=True, max_steps=2)
+    run(first)
+    values = yaml.safe_load(first.read_text(encoding="utf-8"))
+    values["model"] = {"checkpoint": str(tmp_path / "out" / "checkpoint")}
+    values["output"] = str(tmp_path / "second")
+    second = tmp_path / "second.yaml"
+    second.write_text(json.dumps(values), encoding="utf-8")
+    metrics = run(second)
+    started = read_metrics(tmp_path / "out")
+    assert metrics[0]["loss"] != started[0]["loss"], "the same batch, seen by weights that have learnt"
+    assert metrics[0]["tokens"] == started[0]["tokens"]

@@ -1,0 +1,91 @@
+"""The small parts of the trainer: what is frozen, the rate of a step, the optimiser's groups."""
+
+import pytest
+from torch import nn
+
+from accessory.config import TrainOptions
+from accessory.train.freeze import freeze
+from accessory.train.optim import build_optimizer
+from accessory.train.schedule import learning_rate
+from SPHINX_V.errors import ConfigError
+
+
+def model():
+    """Parameters `a.weight`, `a.bias`, `ab.weight`, `ab.bias`, `c.d.weight`, `c.d.bias`."""
+    return nn.ModuleDict({"a": nn.Linear(2, 3), "ab": nn.LayerNorm(3), "c": nn.ModuleDict({"d": nn.Linear(3, 2)})})
+
+
+def test_a_prefix_ends_at_a_dot():
+    assert freeze(model(), ["a"]) == ["ab.weight", "ab.bias", "c.d.weight", "c.d.bias"]
+
+
+@pytest.mark.parametrize(
+    "prefixes, trained",
+    [
+        ([], 6),
+        (["c"], 4),
+        (["c.d"], 4),
+        (["c.d.weight", "ab"], 3),
+    ],
+)
+def test_what_is_trained_needs_gradients_and_nothing_else(prefixes, trained):
+    module = model()
+    names = freeze(module, prefixes)
+    assert len(names) == trained
+    assert names == [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+def test_freezing_again_starts_anew():
+    module = model()
+    freeze(module, ["a", "ab"])
+    assert len(freeze(module, ["c"])) == 4
+
+
+@pytest.mark.parametrize("prefix", ["vison", "a.weigh", "c.", ""])
+def test_a_prefix_that_matches_nothing_is_refused(prefix):
+    with pytest.raises(ConfigError) as caught:
+        freeze(model(), [prefix])
+    assert str(caught.value) == f"train.freeze: {prefix!r} matches no parameter; parts are a, ab, c."
+
+
+def test_freezing_everything_is_refused():
+    with pytest.raises(ConfigError, match="leave something to train"):
+        freeze(model(), ["a", "ab", "c"])
+
+
+@pytest.mark.parametrize(
+    "step, rate",
+    [
+        (0, 0.0),
+        (1, 0.25),
+        (2, 0.5),
+        (4, 1.0),
+        (6, 0.1 + 0.9 * 0.75),  # a third of the way: (1 + cos 60°) / 2
+        (7, 0.1 + 0.9 * 0.5),
+        (8, 0.1 + 0.9 * 0.25),
+        (10, 0.1),
+        (12, 0.1),
+    ],
+)
+def test_linear_warm_up_then_half_a_cosine(step, rate):
+    """Ten steps, four of them warm-up, from 0 to 1 to 0.1."""
+    assert learning_rate(step, 10, 4, 1.0, 0.1) == pytest.approx(rate)
+
+
+def test_without_warm_up_the_first_step_has_the_peak():
+    assert learning_rate(0, 10, 0, 3e-4, 0.0) == 3e-4
+
+
+def test_a_run_of_warm_up_alone():
+    assert [learning_rate(step, 2, 4, 1.0, 0.0) for step in range(2)] == [0.0, 0.25]
+
+
+def test_biases_and_norms_do_not_decay():
+    module = model()
+    freeze(module, ["c"])
+    options = TrainOptions(lr=1e-3, batch_size=1, weight_decay=0.1, betas=(0.9, 0.98))
+    decayed, kept = build_optimizer(module, options).param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+    assert [parameter.shape for parameter in decayed["params"]] == [(3, 2)]
+    assert len(kept["params"]) == 3, "the bias of a, both of ab; c is frozen"
+    assert decayed["betas"] == (0.9, 0.98)
