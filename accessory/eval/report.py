@@ -126,9 +126,10 @@ def _cell(column: Column, value: float | None, tone: int) -> str:
     if column.is_share and value is not None:
         fill = f'<span class="fill tone{min(tone, 3)}" style="width:{100 * value:.1f}%"></span>'
         bar = f'<span class="track" aria-hidden="true">{fill}</span>'
+    kind = _class(column) if value is not None else ' class="absent"'
     # On a phone the head of the table is gone and every cell shows its own name.
     name = escape(column.name, quote=True)
-    return f'<td{_class(column)} role="cell" data-name="{name}">{escape(column.text(value))}{bar}</td>'
+    return f'<td{kind} role="cell" data-name="{name}">{escape(column.text(value))}{bar}</td>'
 
 
 def _control(table: Table) -> str:

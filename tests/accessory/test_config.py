@@ -110,6 +110,12 @@ def test_a_wrong_override_is_named_and_not_the_line_it_replaces(written):
     assert "line" not in message
 
 
+def test_a_whole_group_can_be_overridden_and_its_lines_are_forgotten(written):
+    assert load_options(RunOptions, written(), ["train={lr: 1.0, batch_size: 2}"]).train.batch_size == 2
+    override = "train={lr: fast, batch_size: 2}"
+    assert refused(written(), override).startswith(f"override {override!r}: train.lr: ")
+
+
 def test_an_unknown_override_names_the_nearest_key(written):
     message = refused(written(), "train.learning_rat=1", "data.max_word=3")
     assert "override 'data.max_word=3': unknown key data.max_word; did you mean max_words?" in message

@@ -1,0 +1,119 @@
+"""Times one answer about a 1280×720 picture with a preset of random weights, made directly on the device.
+
+`python -m benchmarks.first_answer --preset sphinx_v_13b --device cuda --dtype bfloat16 [--record FILE.json]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from SPHINX_V.config import PRESETS
+from SPHINX_V.generation.engine import decode_one, prefill
+from SPHINX_V.inputs import ModelInputs
+from SPHINX_V.processing.image import SquareFrame, as_picture, normalise, square_picture
+from SPHINX_V.processing.slots import build_slots
+from SPHINX_V.prompts import Box, Point
+from SPHINX_V.weights.load import build_random
+
+WIDTH, HEIGHT = 1280, 720
+QUESTION_TOKENS = 77  # the labels question in LLaMA's tokenizer takes about as many
+
+
+def question(preset: str) -> ModelInputs:
+    """A noise picture with a box and a point, and a text of random ids."""
+    config = PRESETS[preset]()
+    noise = numpy.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=numpy.uint8)
+    marks = (Box(100, 100, 500, 400), Point(900, 300))
+    ids = torch.randint(3, config.llm.vocab_size, (1, QUESTION_TOKENS), generator=torch.Generator().manual_seed(0))
+    return ModelInputs(
+        token_ids=ids,
+        lengths=torch.tensor([QUESTION_TOKENS]),
+        pixels=normalise(square_picture(as_picture(noise), config.vision.picture_size)).unsqueeze(0),
+        slots=build_slots(marks, SquareFrame(WIDTH, HEIGHT), config.prompts.num_slots),
+    )
+
+
+def timed(device: torch.device, work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of `work`, with the device's queue empty before and after."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()
+    start = time.perf_counter()
+    result = work()
+    wait()
+    return time.perf_counter() - start, result
+
+
+def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: int, repeats: int) -> dict[str, Any]:
+    """Load time, time to first token and decode rate (medians of `repeats`), and peak memory."""
+    load, model = timed(device, lambda: build_random(PRESETS[preset](), device=device, dtype=dtype).eval())
+    inputs = question(preset).to(device)
+
+    def decode(state: Any, token: torch.Tensor) -> None:
+        for _ in range(new_tokens - 1):
+            token = decode_one(model, state, token).argmax(-1)
+
+    first, rate = [], []
+    for _ in range(repeats + 1):  # the first round warms up
+        seconds, (logits, state) = timed(device, lambda: prefill(model, inputs, new_tokens))
+        first.append(seconds)
+        token = logits.argmax(-1)
+        seconds, _ = timed(device, lambda state=state, token=token: decode(state, token))
+        rate.append((new_tokens - 1) / seconds)
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**30
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "load_seconds": round(load, 3),
+        "first_token_seconds": round(sorted(first[1:])[repeats // 2], 4),
+        "tokens_per_second": round(sorted(rate[1:])[repeats // 2], 2),
+        "peak_memory_gib": round(peak, 3),
+        "sequence": model.config.visual_length + QUESTION_TOKENS,
+    }
+
+
+def main() -> None:
+    """Command line; prints the record and writes it where asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_answer", description=__doc__)
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--new_tokens", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--record", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    record = {
+        "date": date.today().isoformat(),
+        "preset": options.preset,
+        "dtype": options.dtype,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "new_tokens": options.new_tokens,
+        **measure(options.preset, device, getattr(torch, options.dtype), options.new_tokens, options.repeats),
+    }
+    text = json.dumps(record, indent=2)
+    print(text)
+    if options.record is not None:
+        options.record.parent.mkdir(parents=True, exist_ok=True)
+        options.record.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
