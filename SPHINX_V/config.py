@@ -70,15 +70,15 @@ class ViTConfig(_Sizes):
     patch_bias: bool = True
     layer_scale: bool = False
     stem: Literal["patch", "conv"] = Field(
-        default="patch", description="conv: strided 3×3 convolutions with a LayerNorm per token, learns from little data"
+        default="patch", description="conv: strided convolutions with a LayerNorm per cell, learns from little data"
     )
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> ViTConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        if self.stem == "conv" and self.patch_size & (self.patch_size - 1):
-            raise ValueError(f"stem conv halves the picture again and again: patch_size {self.patch_size} is no power of 2")
+        if self.stem == "conv" and self.patch_size not in (4, 8, 16, 32):
+            raise ValueError(f"stem conv has strides 4, 2, 2, …: patch_size {self.patch_size} must be 4, 8, 16 or 32")
         return self
 
 
@@ -134,7 +134,9 @@ class VisionConfig(_Sizes):
         for name in ("clip", "blip2_vit"):
             tower = getattr(self, name)
             if tower.pretrain_grid != self.view_size // tower.patch_size:
-                raise ValueError(f"{name}.pretrain_grid {tower.pretrain_grid}: only dinov2's position table is resampled")
+                raise ValueError(
+                    f"{name}.pretrain_grid {tower.pretrain_grid}: only dinov2's position table is resampled"
+                )
         return self
 
     @property
@@ -225,7 +227,13 @@ def clip_tower(width: int, layers: int, heads: int, grid: int, **changes: Any) -
 
 def dinov2_tower(width: int, layers: int, heads: int, grid: int, **changes: Any) -> ViTConfig:
     """DINOv2 (arXiv 2304.07193): SwiGLU, LayerScale, LayerNorm epsilon 1e-6."""
-    fields = {"mlp_width": dinov2_mlp_width(width), "hidden_act": "swiglu", "norm_eps": 1e-6, "layer_scale": True, **changes}
+    fields = {
+        "mlp_width": dinov2_mlp_width(width),
+        "hidden_act": "swiglu",
+        "norm_eps": 1e-6,
+        "layer_scale": True,
+        **changes,
+    }
     return ViTConfig(width=width, layers=layers, heads=heads, pretrain_grid=grid, **fields)
 
 
@@ -253,11 +261,21 @@ def sphinx_v_13b() -> SphinxVConfig:
     )
 
 
-def tiny(vocab_size: int = 512) -> SphinxVConfig:
+def tiny(vocab_size: int = 1024) -> SphinxVConfig:
     """A model of every part that trains on a laptop in minutes: 128-pixel pictures, 4×4 patches per view."""
     tower = {"patch_size": 16}
     return SphinxVConfig(
-        llm=LlamaConfig(dim=128, n_layers=4, n_heads=4, vocab_size=vocab_size, multiple_of=32, max_seq_len=1024),
+        # A large rope_theta leaves most channels nearly unrotated between marks and patches, so that they can match.
+        llm=LlamaConfig(
+            dim=128,
+            n_layers=3,
+            n_heads=4,
+            vocab_size=vocab_size,
+            multiple_of=32,
+            ffn_dim_multiplier=0.75,
+            rope_theta=1e6,
+            max_seq_len=1024,
+        ),
         vision=VisionConfig(
             view_size=64,
             clip=clip_tower(64, 2, 4, grid=4, stem="conv", **tower),

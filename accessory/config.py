@@ -69,9 +69,15 @@ class TrainOptions(Options):
     accumulation: int = Field(default=1, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.0, ge=0)
+    muon_lr: float | None = Field(
+        default=None, gt=0, description="train matrices by Muon with this peak rate; for models from random weights"
+    )
     clip_grad: float = Field(default=8.0, gt=0)
     mark_loss: float = Field(
         default=0.0, ge=0, description="weight of an extra loss at the prompt slots: each predicts its own mark's label"
+    )
+    patch_loss: float = Field(
+        default=0.0, ge=0, description="weight of an extra loss at the patches under the marks: each predicts the label"
     )
     seed: int = 0
 

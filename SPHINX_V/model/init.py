@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 _ONES = ("norm.weight", "norm1.weight", "norm2.weight", "_norm.weight", "gamma", "scale1", "scale2")
 # Prompt embeddings start small beside the Fourier features (of root mean square 0.7), or all marks would look alike.
-_EMBEDDINGS = ("tok_embeddings.weight", "class_token", "position_embedding", "query_tokens", "point_invalid", "point_valid", "box_invalid", "box_valid", "corner0", "corner1")
+_EMBEDDINGS = (
+    *("class_token", "position_embedding", "query_tokens"),
+    *("point_invalid", "point_valid", "box_invalid", "box_valid", "corner0", "corner1"),
+)
 
 
 def initialise(model: nn.Module, seed: int, names: Iterable[str] | None = None) -> None:
@@ -26,8 +29,9 @@ def initialise(model: nn.Module, seed: int, names: Iterable[str] | None = None) 
 
 def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
     # Keys start equal to queries, so attention starts by looking at what is alike (mimetic initialisation,
-    # arXiv 2305.09828); a mark then finds the patches at its place within few steps.
-    source = name.replace("attention.wk", "attention.wq")
+    # arXiv 2305.09828); a mark then finds the patches at its place within few steps. Output rows start along the
+    # embeddings of the same tokens, so that a state that predicts "3" is alike the "3" of the text that looks for it.
+    source = name.replace("attention.wk", "attention.wq").replace("output.weight", "tok_embeddings.weight")
     # Seed and name in one hash of 32 bits: of a longer seed the CPU generator drops the upper half.
     generator = torch.Generator(device=tensor.device).manual_seed(zlib.crc32(f"{seed}:{source}".encode()))
     if is_norm or name.endswith(_ONES):
@@ -36,6 +40,9 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
         tensor.zero_()
     elif name.endswith("frequencies"):
         tensor.normal_(generator=generator)  # SAM's Gaussian matrix has unit scale
+    elif name.endswith("tok_embeddings.weight"):
+        # Of the order of the visual tokens beside them, which would drown much smaller ones in the first layer.
+        tensor.normal_(std=0.3, generator=generator)
     elif name.endswith(_EMBEDDINGS) or name.endswith(("_img", "_vp")):
         tensor.normal_(std=0.02, generator=generator)
     elif tensor.ndim == 4:

@@ -11,19 +11,17 @@ from SPHINX_V.model.convnext import ChannelNorm
 
 
 def conv_stem(width: int, patch_size: int) -> nn.Sequential:
-    """Strided 3×3 convolutions that reach `width` channels at one token per patch.
+    """A 7×7 convolution of stride 4, then 3×3 ones of stride 2, to one token of `width` channels per patch.
 
     A plain patch projection has to learn every shape at every offset from scratch; overlapping strides see edges first,
-    which is what lets the tiny recipe learn within minutes (Xiao et al., arXiv 2106.14881).
+    which is what lets the tiny recipe learn within minutes (Xiao et al., arXiv 2106.14881). Most of the work is done at
+    a quarter of the resolution, where it is cheap.
     """
-    steps = patch_size.bit_length() - 1
-    layers: list[nn.Module] = []
-    channels = 3
-    for step in range(steps):
-        wider = min(width, (3 * width // 4) << step)
-        layers.append(nn.Conv2d(channels, wider, 3, stride=2, padding=1))
-        if step + 1 < steps:
-            layers += [ChannelNorm(wider), nn.GELU()]
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, stride=4, padding=3), ChannelNorm(width), nn.GELU()]
+    channels = width
+    for _ in range(patch_size.bit_length() - 3):
+        wider = channels + width // 2
+        layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), ChannelNorm(wider), nn.GELU()]
         channels = wider
     layers.append(nn.Conv2d(channels, width, 1))
     return nn.Sequential(*layers)

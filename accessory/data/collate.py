@@ -18,13 +18,14 @@ NO_PIECE = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `mark_pieces` [B, S, L]
-    int64 token ids of each slot's label, `NO_PIECE` where there is none; `indices` of the items; `failed` are the
+    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `number_pieces`
+    [B, S, N] and `label_pieces` [B, S, L] int64 token ids of each slot's number and label, `NO_PIECE` where it has none; `indices` of the items; `failed` are the
     sentences of items that could not be read and are no rows here. A batch may have no rows at all."""
 
     inputs: ModelInputs
     labels: Tensor
-    mark_pieces: Tensor
+    number_pieces: Tensor
+    label_pieces: Tensor
     indices: tuple[int, ...]
     failed: tuple[str, ...] = ()
 
@@ -36,29 +37,26 @@ class Batch:
     @property
     def mark_count(self) -> int:
         """Slots with a label, the denominator of the mark loss."""
-        return int((self.mark_pieces != NO_PIECE).any(dim=-1).sum())
+        return int((self.label_pieces != NO_PIECE).any(dim=-1).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
             self,
             inputs=self.inputs.to(device),
             labels=self.labels.to(device),
-            mark_pieces=self.mark_pieces.to(device),
+            number_pieces=self.number_pieces.to(device),
+            label_pieces=self.label_pieces.to(device),
         )
 
 
 def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = ()) -> Batch:
     """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`."""
     length = max((len(sample.ids) for sample in samples), default=0)
-    pieces = max((len(p) for sample in samples for p in sample.mark_pieces), default=0)
     ids = torch.full((len(samples), length), IGNORE)
     labels = torch.full((len(samples), length), IGNORE)
-    marks = torch.full((len(samples), num_slots, pieces), NO_PIECE)
     for row, sample in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
         labels[row, : len(sample.labels)] = torch.tensor(sample.labels)
-        for slot, label in enumerate(sample.mark_pieces):
-            marks[row, slot, : len(label)] = torch.tensor(label, dtype=torch.int64)
     squares = [sample.pixels for sample in samples if sample.pixels is not None]
     slots = [sample.slots for sample in samples if sample.slots is not None]
     inputs = ModelInputs(
@@ -67,4 +65,21 @@ def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = (
         pixels=normalise(torch.stack(squares)) if squares else None,
         slots=PromptSlots.stack(slots) if slots else None,
     )
-    return Batch(inputs, labels, marks, tuple(sample.index for sample in samples), tuple(failed))
+    return Batch(
+        inputs,
+        labels,
+        _padded([sample.number_pieces for sample in samples], num_slots),
+        _padded([sample.label_pieces for sample in samples], num_slots),
+        tuple(sample.index for sample in samples),
+        tuple(failed),
+    )
+
+
+def _padded(rows: Sequence[Sequence[Sequence[int]]], num_slots: int) -> Tensor:
+    """Token ids per row and slot as [B, S, longest], `NO_PIECE` in the rest."""
+    longest = max((len(pieces) for row in rows for pieces in row), default=0)
+    padded = torch.full((len(rows), num_slots, longest), NO_PIECE)
+    for number, row in enumerate(rows):
+        for slot, pieces in enumerate(row):
+            padded[number, slot, : len(pieces)] = torch.tensor(pieces, dtype=torch.int64)
+    return padded

@@ -22,14 +22,16 @@ from SPHINX_V.prompts import Prompt
 
 @dataclass(frozen=True)
 class Sample:
-    """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `mark_pieces[k]` are the token
-    ids of slot k's number and of the label that the answer gives it, empty where it gives none."""
+    """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `number_pieces[k]` and
+    `label_pieces[k]` are the token ids of slot k's number and of the label that the answer gives it, both empty where it
+    gives none."""
 
     ids: list[int]
     labels: list[int]
     pixels: Tensor | None
     slots: PromptSlots | None
-    mark_pieces: tuple[tuple[int, ...], ...]
+    number_pieces: tuple[tuple[int, ...], ...]
+    label_pieces: tuple[tuple[int, ...], ...]
     index: int
 
 
@@ -37,7 +39,8 @@ class Sample:
 class _Text:
     ids: list[int]
     labels: list[int]
-    mark_pieces: tuple[tuple[int, ...], ...]
+    number_pieces: tuple[tuple[int, ...], ...]
+    label_pieces: tuple[tuple[int, ...], ...]
 
 
 class RegionDataset:
@@ -95,7 +98,7 @@ class RegionDataset:
         epoch, index = key
         entry, text = self.entries[index], self._texts[index]
         if entry.picture is None:
-            return Sample(text.ids, text.labels, None, None, text.mark_pieces, index)
+            return Sample(text.ids, text.labels, None, None, text.number_pieces, text.label_pieces, index)
         try:
             pixels, size = self._pixels(entry.picture)
             prompts = entry.annotation.prompts
@@ -104,7 +107,7 @@ class RegionDataset:
             slots = self._slots(prompts, size)
         except (DataError, UsageError) as error:
             raise DataError(f"{entry.where}: {error}") from None
-        return Sample(text.ids, text.labels, pixels, slots, text.mark_pieces, index)
+        return Sample(text.ids, text.labels, pixels, slots, text.number_pieces, text.label_pieces, index)
 
     def _check_picture(self, entry: Entry, path: Path) -> None:
         """Refuses an item whose picture or marks are wrong before training starts; reads headers, each once."""
@@ -141,14 +144,12 @@ class RegionDataset:
                 self.too_long += 1
                 return None
             self.truncated += 1
-        return _Text(ids, labels, self._mark_pieces(entry))
-
-    def _mark_pieces(self, entry: Entry) -> tuple[tuple[int, ...], ...]:
-        labels: dict[int, str] = {}
+        given: dict[int, str] = {}
         for turn in entry.annotation.turns:
-            labels.update(parse_labels(turn.answer or ""))
+            given.update(parse_labels(turn.answer or ""))
         marks = range(1, len(entry.annotation.prompts) + 1)
-        return tuple(self._pieces(f"{mark} {labels[mark]}") if mark in labels else () for mark in marks)
+        numbers = tuple(self._pieces(str(mark)) if mark in given else () for mark in marks)
+        return _Text(ids, labels, numbers, tuple(self._pieces(given.get(mark, "")) for mark in marks))
 
     def _pieces(self, text: str) -> tuple[int, ...]:
         """Ids of a text's pieces, without those that are nothing but a space."""

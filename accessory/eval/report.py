@@ -186,7 +186,11 @@ def _points(rows: Rows, key: str) -> tuple[tuple[float, float], ...]:
 def _curves(curves: Mapping[str, Rows]) -> str:
     losses, others = [], []
     for stage, rows in curves.items():
-        loss = [Curve("loss", _points(rows, "loss"), 1), Curve("loss at the marks", _points(rows, "mark_loss"), 2)]
+        loss = [
+            Curve("loss", _points(rows, "loss"), 1),
+            Curve("at the marks", _points(rows, "mark_loss"), 2),
+            Curve("at their patches", _points(rows, "patch_loss"), 3),
+        ]
         losses.append(_figure(stage, loss, "loss"))
         others.append(_figure(stage, [Curve("gradient norm", _points(rows, "grad_norm"), 1)], "gradient norm"))
         others.append(_figure(stage, [Curve("learning rate", _points(rows, "lr"), 1)], "learning rate"))

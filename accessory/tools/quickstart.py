@@ -47,7 +47,7 @@ FULL = Size(pictures=8000, heldout=200, overrides={"stage1": (), "stage2": ()})
 FAST = Size(
     pictures=2000,
     heldout=40,
-    overrides={"stage1": ("train.max_steps=120",), "stage2": ("train.max_steps=60",)},
+    overrides={"stage1": ("train.max_steps=200",), "stage2": ("train.max_steps=100",)},
 )
 
 
@@ -87,14 +87,12 @@ def make_data(out: Path, size: Size) -> None:
 
 def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
     """Trains one stage, unless it was trained with the same options on the same data already."""
-    overrides = [
-        f"output={out / stage}",
-        f"data.config={out / 'data' / f'{stage}.yaml'}",
-        f"model.checkpoint={out / STAGES[0] / CHECKPOINT}"
-        if stage != STAGES[0]
-        else f"model.tokenizer={out / 'tokenizer.model'}",
-        *size.overrides[stage],
-    ]
+    if stage == STAGES[0]:
+        origin = f"model.tokenizer={out / 'tokenizer.model'}"
+    else:
+        origin = f"model.checkpoint={out / STAGES[0] / CHECKPOINT}"
+    data = f"data.config={out / 'data' / f'{stage}.yaml'}"
+    overrides = [f"output={out / stage}", data, origin, *size.overrides[stage]]
     options = load_options(RunOptions, CONFIGS / f"tiny_{stage}.yaml", overrides)
     stamp = out / f"{stage}.json"
     wanted = {"options": options.model_dump(mode="json"), "from": _origin(out, stage)}
@@ -214,7 +212,7 @@ def _table(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
             "accuracy": outcome.score.compute(),
             "marks swapped": outcome.swapped_score.compute(),
             "items": len(outcome.items),
-            "regions" if outcome.suite.metric is RegionExactMatch else "answers": outcome.score.total,
+            "scored": outcome.score.total,
             "unanswered": outcome.score.unanswered,
         }
         for outcome in outcomes
@@ -226,7 +224,7 @@ def _metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _examples(outcomes: list[Outcome], each: int = 4) -> list[Example]:
-    """The first items of every suite, unchosen."""
+    """Items of every suite at even steps through its file, unchosen: neighbours are about like pictures."""
     return [
         Example(
             outcome.items[i],
@@ -235,7 +233,7 @@ def _examples(outcomes: list[Outcome], each: int = 4) -> list[Example]:
             outcome.swapped_items[i].prompts,
         )
         for outcome in outcomes
-        for i in range(min(each, len(outcome.items)))
+        for i in range(0, len(outcome.items), max(1, len(outcome.items) // each))[:each]
     ]
 
 

@@ -1,4 +1,4 @@
-"""The losses: next token over answers, and optionally each mark's own label at its slot."""
+"""The losses: next token over answers, and optionally each mark's own label at its slot and at the patch under it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from accessory.data.collate import NO_PIECE, Batch
+from SPHINX_V.config import VIEWS_PER_SIDE, SphinxVConfig
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.processing.processor import IGNORE
 
@@ -23,32 +24,76 @@ def target_loss(model: SphinxV, hidden: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(model.llm.output(predictors).float(), targets[chosen], reduction="sum")
 
 
-def mark_loss(model: SphinxV, hidden: Tensor, mark_pieces: Tensor) -> Tensor:
+def mark_loss(model: SphinxV, hidden: Tensor, batch: Batch) -> Tensor:
     """Cross entropy at prompt slots against the pieces of each slot's number and label, summed over slots with a label.
 
     An option of small recipes, not part of the published one: it tells every mark directly which it is and what lies
     under it, which teaches a model without pretrained parts to find places. `hidden` [B, V + T, D] are states before
-    the final norm, `mark_pieces` [B, S, L].
+    the final norm.
     """
-    slots = model.config.prompts.num_slots
-    # BOS, then the visual prefix, whose last token is `end_vp`.
-    end = model.config.visual_length
-    known = mark_pieces != NO_PIECE
-    marked = known.any(dim=-1)
-    if not marked.any():
-        return hidden.new_zeros(())
-    logits = model.llm.output(model.llm.norm(hidden[:, end - slots : end][marked])).float()
-    pieces, known = mark_pieces[marked], known[marked]
-    scores = torch.log_softmax(logits, dim=-1).gather(-1, pieces.clamp_min(0))
+    rows, slots = _labelled(batch)
+    # BOS, then the visual prefix: the slots and `end_vp` are its end.
+    first = model.config.visual_length - model.config.prompts.num_slots
+    pieces = torch.cat([batch.number_pieces, batch.label_pieces], dim=-1)
+    return _pieces_loss(model, hidden[rows, first + slots], pieces[rows, slots])
+
+
+def patch_loss(model: SphinxV, embedded: Tensor, batch: Batch) -> Tensor:
+    """Cross entropy at the patches under the marks' centres against the pieces of each label, summed over marks.
+
+    An option of small recipes as `mark_loss` is: encoders without pretrained weights learn from it what they see before
+    the language model has learnt where to look. `embedded` [B, V + T, D] are the tokens before the first layer. Of the
+    views the quarter with the centre is taken, the finest.
+    """
+    slots = batch.inputs.slots
+    assert slots is not None, "marks come with a picture"
+    rows, marks = _labelled(batch)
+    corners = slots.coords[rows, marks]
+    middle = (corners[:, :2] + corners[:, 2:]) / 2
+    centers = torch.where(slots.is_point[rows, marks].unsqueeze(-1), corners[:, :2], middle)
+    return _pieces_loss(model, embedded[rows, patch_indices(model.config, centers)], batch.label_pieces[rows, marks])
+
+
+def patch_indices(config: SphinxVConfig, places: Tensor) -> Tensor:
+    """Positions in the sequence [N] of the quarter views' patches that hold `places` [N, 2] (x, y in the frame of the
+    padded square, [0, 1])."""
+    grid, view = config.vision.grid, config.vision.tokens_per_view + 2
+    side = VIEWS_PER_SIDE * grid
+    column, row = (places * side).long().clamp(0, side - 1).unbind(-1)
+    quarter = VIEWS_PER_SIDE * (row // grid) + column // grid
+    patch = grid * (row % grid) + column % grid
+    # BOS and the whole view come first; in a view its start tag, Q-Former's tokens and the class token.
+    return 1 + view * (1 + quarter) + 1 + config.vision.qformer.num_query_tokens + 1 + patch
+
+
+def _labelled(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Rows and slots of the marks that have a label."""
+    rows, slots = (batch.label_pieces != NO_PIECE).any(dim=-1).nonzero(as_tuple=True)
+    return rows, slots
+
+
+def _pieces_loss(model: SphinxV, states: Tensor, pieces: Tensor) -> Tensor:
+    """Cross entropy of states [N, D] against pieces [N, L]: a mean over the pieces of each, a sum over N."""
+    known = pieces != NO_PIECE
+    scores = torch.log_softmax(model.llm.output(model.llm.norm(states)).float(), dim=-1)
+    scores = scores.gather(-1, pieces.clamp_min(0))
     return -((scores * known).sum(-1) / known.sum(-1)).sum()
 
 
-def batch_losses(model: SphinxV, batch: Batch, with_marks: bool) -> tuple[Tensor, Tensor]:
-    """(sum over target tokens, sum over marks) of one micro-batch; the caller divides by the numbers of a step."""
+def batch_losses(model: SphinxV, batch: Batch, marks: bool, patches: bool) -> Tensor:
+    """Sums over target tokens, over marks, and over marks' patches [3] of one micro-batch; the caller divides by the
+    numbers of a step. What is not asked for is zero."""
     taps: list[Tensor] = []
-    hidden = model.hidden(model.embed(batch.inputs), taps=taps if with_marks else None)
+    embedded = model.embed(batch.inputs)
+    hidden = model.hidden(embedded, taps=taps if marks else None)
     targets = target_loss(model, hidden, batch.labels)
-    if not with_marks or batch.inputs.slots is None:
-        return targets, hidden.new_zeros(())
-    # One layer before the last: what a slot knows there, the text can still read.
-    return targets, mark_loss(model, taps[-2], batch.mark_pieces)
+    nothing = hidden.new_zeros(())
+    labelled = batch.inputs.slots is not None and batch.mark_count > 0
+    return torch.stack(
+        [
+            targets,
+            # One layer before the last: what a slot knows there, the text can still read.
+            mark_loss(model, taps[-2], batch) if marks and labelled else nothing,
+            patch_loss(model, embedded, batch) if patches and labelled else nothing,
+        ]
+    )

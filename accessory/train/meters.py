@@ -24,6 +24,7 @@ class StepMetrics:
     samples: int
     step_time: float
     mark_loss: float | None = None
+    patch_loss: float | None = None
 
 
 class Meters:

@@ -17,9 +17,9 @@ from accessory.runtime.distributed import World
 from accessory.train.freeze import freeze
 from accessory.train.loss import batch_losses
 from accessory.train.meters import Meters, StepMetrics
-from accessory.train.optim import build_optimizer
+from accessory.train.optim import build_optimizers
 from accessory.train.schedule import learning_rate
-from SPHINX_V.errors import DataError
+from SPHINX_V.errors import ConfigError, DataError
 from SPHINX_V.model.sphinx_v import SphinxV
 
 
@@ -31,8 +31,12 @@ class Trainer:
         self.options = options
         self.model = model
         self.world = world
+        if train.mark_loss and model.config.llm.n_layers < 2:
+            raise ConfigError(
+                "train.mark_loss is taken one layer before the last; this model has one layer: set it to 0."
+            )
         self.trained = freeze(model, train.freeze)
-        self.optimizer = build_optimizer(model, train)
+        self.optimizers = build_optimizers(model, train)
         self.bad = dataset.bad
         self.batches = MicroBatches(dataset, train.batch_size, train.accumulation, train.seed, world.rank, world.size)
         per_epoch = self.batches.steps_per_epoch
@@ -72,7 +76,7 @@ class Trainer:
             device=device,
         )
         targets, tokens, samples, marks = self.world.sum(totals).tolist()
-        losses = torch.zeros(2, device=device)
+        losses = torch.zeros(3, device=device)
         for batch in micro_batches:
             if batch.target_count:  # none where every item of a micro-batch was bad
                 losses += self._backward(batch, targets, marks)
@@ -81,13 +85,14 @@ class Trainer:
         self.world.sum_gradients(trained)
         norm = torch.nn.utils.clip_grad_norm_(trained, train.clip_grad)
         rate = learning_rate(step, self.total_steps, self.warmup_steps, train.lr, train.min_lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.set_rate(rate / train.lr)
+        self.optimizers.step()
+        self.optimizers.zero_grad()
         numbers = {"loss": losses[0].item(), "grad_norm": norm.item(), "lr": rate, "tokens": tokens, "samples": samples}
         if train.mark_loss:
             numbers["mark_loss"] = losses[1].item()
+        if train.patch_loss:
+            numbers["patch_loss"] = losses[2].item()
         return numbers
 
     def _take_failed(self, micro_batches: list[Batch]) -> None:
@@ -97,10 +102,9 @@ class Trainer:
             self.bad.add(place)
 
     def _backward(self, batch: Batch, targets: int, marks: int) -> Tensor:
-        """Adds one micro-batch's gradients; returns its shares of (loss, mark loss) in a step of so many targets and
-        marks."""
-        weight = self.options.train.mark_loss
-        summed, summed_marks = batch_losses(self.model, batch, with_marks=weight > 0)
-        loss, mark = summed / targets, summed_marks / max(1, marks)
-        (loss + weight * mark).backward()
-        return torch.stack([loss.detach(), mark.detach()])
+        """Adds one micro-batch's gradients; returns its shares of the losses [3] in a step of so many targets and marks."""
+        train = self.options.train
+        sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
+        shares = sums / sums.new_tensor([targets, max(1, marks), max(1, marks)])
+        (shares * shares.new_tensor([1.0, train.mark_loss, train.patch_loss])).sum().backward()
+        return shares.detach()

@@ -147,9 +147,13 @@ def test_a_box_that_oversteps_the_edge_is_taken_without_a_word(load):
 
 def test_pieces_of_marks_say_number_and_label(load, golden_processor):
     item = talk("Labels?", "<Region 1>: cat\nRegion 3: dog", image="image.png", bbox=[[1, 2, 30, 40]] * 3)
-    pieces = load([item])[0, 0].mark_pieces
-    decode = golden_processor.tokenizer.decode
-    assert [decode(list(piece)).replace(" ", "") for piece in pieces] == ["1cat", "", "3dog"]
+    sample = load([item])[0, 0]
+
+    def decode(rows):
+        return [golden_processor.tokenizer.decode(list(pieces)).replace(" ", "") for pieces in rows]
+
+    assert decode(sample.number_pieces) == ["1", "", "3"]
+    assert decode(sample.label_pieces) == ["cat", "", "dog"]
 
 
 def test_kept_pictures_equal_read_ones(load):

@@ -164,7 +164,7 @@ def test_stage_configs_list_files_that_exist_beside_them(data):
             first = load(out / entry["path"])[0]
             assert (out / entry["root"] / first["image"]).is_file()
         listed[stage] = {Path(entry["path"]).stem for entry in entries}
-    assert listed["stage1"] == {"labels_point", "labels_box", "ocr_point", "ocr_box"}
+    assert listed["stage1"] == {"labels_point", "labels_box"}
     assert listed["stage2"] == {series_name(series) for series in ALL_SERIES}
 
 
@@ -298,10 +298,10 @@ def test_free_answers_are_true_and_yes_and_no_are_balanced(drawn):
     assert 0.1 < second_turns / len(drawn) < 0.4
 
 
-def test_questions_mostly_have_two_to_five_marks_and_sometimes_one_or_ten(drawn):
+def test_questions_mostly_have_several_marks_and_sometimes_one_or_nearly_all_slots(drawn):
     items = [ask(picture, ("brief", "box"), stream(7, index)) for index, picture in enumerate(drawn)]
     counts = Counter(len(item.marks) for item in items if item is not None)
-    assert sum(counts[number] for number in range(2, 6)) > 0.6 * len(drawn)
+    assert sum(counts[number] for number in range(3, 9)) > 0.6 * len(drawn)
     assert counts[1] > 0
     assert max(counts) >= 9
 

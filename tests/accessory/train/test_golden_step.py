@@ -74,8 +74,9 @@ def test_trainable_names_and_the_gradients_of_single_parameters(tmp_path, golden
 
     dataset = RegionDataset(options.data, Processor(model.config, tokenizer), 0, BadItems())
     batch = MicroBatches(dataset, 2, 1, 0, 0, 1)[0]
-    summed, _ = batch_losses(model, batch, with_marks=False)
-    (summed / batch.target_count).backward()
+    losses = batch_losses(model, batch, marks=False, patches=False)
+    assert losses[1:].tolist() == [0, 0]
+    (losses[0] / batch.target_count).backward()
     parameters = dict(model.named_parameters())
     prefix = f"gradnorm_stage{stage}/"
     references = {key.removeprefix(prefix): value.item() for key, value in golden_tensors.items() if prefix in key}
@@ -96,3 +97,4 @@ def test_the_published_recipe_is_the_default(tmp_path, golden_facts):
     train = RunOptions.model_validate(values).train
     assert (train.betas, train.weight_decay, train.clip_grad) == ((0.9, 0.95), 0.0, 8.0)
     assert (train.warmup_epochs, train.epochs, train.min_lr, train.mark_loss) == (0.03, 1.0, 0.0, 0.0)
+    assert (train.patch_loss, train.muon_lr) == (0.0, None)

@@ -1,11 +1,12 @@
 """The small parts of the trainer: what is frozen, the rate of a step, the optimiser's groups."""
 
 import pytest
+import torch
 from torch import nn
 
 from accessory.config import TrainOptions
 from accessory.train.freeze import freeze
-from accessory.train.optim import build_optimizer
+from accessory.train.optim import build_optimizers
 from accessory.train.schedule import learning_rate
 from SPHINX_V.errors import ConfigError
 
@@ -84,8 +85,53 @@ def test_biases_and_norms_do_not_decay():
     module = model()
     freeze(module, ["c"])
     options = TrainOptions(lr=1e-3, batch_size=1, weight_decay=0.1, betas=(0.9, 0.98))
-    decayed, kept = build_optimizer(module, options).param_groups
+    (adamw,) = build_optimizers(module, options).optimizers
+    decayed, kept = adamw.param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
     assert [parameter.shape for parameter in decayed["params"]] == [(3, 2)]
     assert len(kept["params"]) == 3, "the bias of a, both of ab; c is frozen"
     assert decayed["betas"] == (0.9, 0.98)
+
+
+def test_muon_takes_matrices_and_leaves_tables_vectors_and_frozen_parts():
+    module = torch.nn.Module()
+    module.tok_embeddings = torch.nn.Embedding(5, 4)
+    module.inner = torch.nn.Linear(4, 3)
+    module.frozen = torch.nn.Linear(3, 3)
+    module.output = torch.nn.Linear(3, 5, bias=False)
+    freeze(module, ["frozen"])
+    options = TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3)
+    adamw, muon = build_optimizers(module, options).optimizers
+    assert [p is module.inner.weight for group in muon.param_groups for p in group["params"]] == [True]
+    rest = {id(p) for group in adamw.param_groups for p in group["params"]}
+    assert rest == {id(module.tok_embeddings.weight), id(module.inner.bias), id(module.output.weight)}
+
+
+def test_muon_steps_on_kernels_as_on_matrices_of_their_windows():
+    kernel, matrix, depthwise = (
+        torch.nn.Conv2d(2, 3, 2, bias=False),
+        torch.nn.Linear(8, 3, bias=False),
+        torch.nn.Conv2d(3, 3, 2, groups=3, bias=False),
+    )
+    with torch.no_grad():
+        matrix.weight.copy_(kernel.weight.flatten(1))
+    module = torch.nn.ModuleList([kernel, matrix, depthwise])
+    optimizers = build_optimizers(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
+    adamw, _ = optimizers.optimizers
+    assert [p is depthwise.weight for group in adamw.param_groups for p in group["params"]] == [True]
+    start = matrix.weight.detach().clone()
+    for step in range(3):
+        gradient = torch.randn(3, 8, generator=torch.Generator().manual_seed(step))
+        kernel.weight.grad, matrix.weight.grad = gradient.view(3, 2, 2, 2).clone(), gradient.clone()
+        optimizers.step()
+        optimizers.zero_grad()
+        assert kernel.weight.grad is None
+    assert (matrix.weight - start).abs().max() > 1e-3
+    assert torch.equal(kernel.weight.flatten(1), matrix.weight)
+
+
+def test_rates_of_both_optimisers_keep_their_ratio():
+    module = torch.nn.Linear(4, 3)
+    optimizers = build_optimizers(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
+    optimizers.set_rate(0.5)
+    assert [group["lr"] for o in optimizers.optimizers for group in o.param_groups] == [5e-4, 2e-3]

@@ -17,7 +17,14 @@ STEPS = 3
 # float32: sums in another order differ in the last of 24 bits, and AdamW's first steps carry that on.
 SAME = 1e-6
 EXACT = ("step", "lr", "tokens", "samples")
-SHARED = {"preset": True, "max_steps": STEPS, "warmup_epochs": 0.0, "mark_loss": 0.5, "data": {"box_jitter": True}}
+SHARED = {
+    "preset": True,
+    "max_steps": STEPS,
+    "warmup_epochs": 0.0,
+    "mark_loss": 0.5,
+    "patch_loss": 0.5,
+    "data": {"box_jitter": True},
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def assert_same(metrics, expected):
     assert len(metrics) == len(expected) == STEPS
     for line, reference in zip(metrics, expected):
         assert [line[key] for key in EXACT] == [reference[key] for key in EXACT]
-        for key in ("loss", "grad_norm", "mark_loss"):
+        for key in ("loss", "grad_norm", "mark_loss", "patch_loss"):
             assert line[key] == pytest.approx(reference[key], rel=SAME), (line["step"], key)
 
 
@@ -77,7 +84,7 @@ def test_one_seed_gives_the_same_metrics_and_another_does_not(alone, tmp_path):
 def test_metrics_have_the_promised_keys(alone):
     promised = {"step", "loss", "grad_norm", "lr", "tokens", "samples", "step_time"}
     for number, line in enumerate(alone[0], start=1):
-        assert set(line) == promised | {"mark_loss"}
+        assert set(line) == promised | {"mark_loss", "patch_loss"}
         assert line["step"] == number
         assert line["samples"] == 4
         assert line["step_time"] > 0
