@@ -14,7 +14,8 @@ class PromptSlots:
     """Visual prompts of a batch, one row per sample, one column per slot.
 
     Shapes: `coords` [B, S, 4] float32; `is_point` and `valid` [B, S] bool.
-    Frame of `coords`: the square-padded picture scaled to [0, 1]; a point is `(x, y, -1, -1)`, a box `(x0, y0, x1, y1)`.
+    Frame of `coords`: the square-padded picture scaled to [0, 1]; a point is `(x, y, -1, -1)`, a box
+    `(x0, y0, x1, y1)`.
     Unused slots carry the fillers of the reference and `valid` = False.
     """
 

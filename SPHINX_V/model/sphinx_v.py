@@ -46,9 +46,11 @@ class SphinxV(nn.Module):
         return tokens.unflatten(0, (batch, NUM_VIEWS))
 
     def patch_places(self) -> Tensor:
-        """What every patch's place adds to its token [5, 1 + grid², D]: the tokens of a point at its centre and of a box
-        around it, as a mark there would have them. Marks and patches thus share one basis, so that attention can match
-        them from the start. An option of small recipes; class tokens have no place and get zeros.
+        """What every patch's place adds to its token [5, 1 + grid², D].
+
+        The tokens of a point at its centre and of a box around it, as a mark there would have them. Marks and patches
+        thus share one basis, so that attention can match them from the start. An option of small recipes; class tokens
+        have no place and get zeros.
         """
         boxes = patch_boxes(self.config.vision.grid).to(self.start_vp.device)
         centers = (boxes[..., :2] + boxes[..., 2:]) / 2

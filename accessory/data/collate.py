@@ -18,9 +18,10 @@ NO_PIECE = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `number_pieces`
-    [B, S, N] and `label_pieces` [B, S, L] int64 token ids of each slot's number and label, `NO_PIECE` where it has none; `indices` of the items; `failed` are the
-    sentences of items that could not be read and are no rows here. A batch may have no rows at all."""
+    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `number_pieces` [B, S, N]
+    and `label_pieces` [B, S, L] int64 token ids of each slot's number and label, `NO_PIECE` where it has none;
+    `indices` of the items; `failed` are the sentences of items that could not be read and are no rows here. A batch may
+    have no rows at all."""
 
     inputs: ModelInputs
     labels: Tensor

@@ -23,8 +23,8 @@ from SPHINX_V.prompts import Prompt
 @dataclass(frozen=True)
 class Sample:
     """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `number_pieces[k]` and
-    `label_pieces[k]` are the token ids of slot k's number and of the label that the answer gives it, both empty where it
-    gives none."""
+    `label_pieces[k]` are the token ids of slot k's number and of the label that the answer gives it, both empty where
+    it gives none."""
 
     ids: list[int]
     labels: list[int]

@@ -102,7 +102,7 @@ class Trainer:
             self.bad.add(place)
 
     def _backward(self, batch: Batch, targets: int, marks: int) -> Tensor:
-        """Adds one micro-batch's gradients; returns its shares of the losses [3] in a step of so many targets and marks."""
+        """Adds one micro-batch's gradients; returns its shares of the step's losses [3]."""
         train = self.options.train
         sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
         shares = sums / sums.new_tensor([targets, max(1, marks), max(1, marks)])
