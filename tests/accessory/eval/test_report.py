@@ -131,7 +131,7 @@ def test_curves_of_every_stage_are_drawn(write):
     labels = [svg["aria-label"] for svg in page.all("svg")]
     assert len(labels) == 6
     assert labels[0].startswith("stage 1, loss. loss goes from 3 at step 1")
-    assert "loss at the marks" in labels[0]
+    assert "; at the marks goes from 2 at step 1" in labels[0]
 
 
 def test_what_users_and_models_write_is_shown_and_not_executed(write):
