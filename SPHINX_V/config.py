@@ -10,6 +10,7 @@ from SPHINX_V.errors import ConfigError
 
 NUM_VIEWS = 5  # the whole picture and its four quarters
 VIEWS_PER_SIDE = 2
+STEM_GROUPS = 8  # channel groups of the convolutional stem's norms
 
 
 class _Sizes(BaseModel):
@@ -70,7 +71,7 @@ class ViTConfig(_Sizes):
     patch_bias: bool = True
     layer_scale: bool = False
     stem: Literal["patch", "conv"] = Field(
-        default="patch", description="conv: strided convolutions with a LayerNorm per cell, learns from little data"
+        default="patch", description="conv: strided convolutions and pooling, learns from little data"
     )
 
     @model_validator(mode="after")
@@ -78,7 +79,13 @@ class ViTConfig(_Sizes):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.stem == "conv" and self.patch_size not in (4, 8, 16, 32):
-            raise ValueError(f"stem conv has strides 4, 2, 2, …: patch_size {self.patch_size} must be 4, 8, 16 or 32")
+            raise ValueError(
+                f"stem conv halves the view again and again: patch_size {self.patch_size} must be 4, 8, 16 or 32"
+            )
+        if self.stem == "conv" and self.width % (2 * STEM_GROUPS):
+            raise ValueError(
+                f"stem conv starts with half of width {self.width}, in {STEM_GROUPS} groups: give a multiple of 16"
+            )
         return self
 
 

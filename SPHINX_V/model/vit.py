@@ -6,23 +6,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from SPHINX_V.config import ViTConfig
-from SPHINX_V.model.convnext import ChannelNorm
+from SPHINX_V.config import STEM_GROUPS, ViTConfig
+
+
+def _convolution(dim_in: int, dim: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
+    # Normalised over a view, not per cell: that would blow up flat ground as much as ink, and letters drown in it.
+    return [
+        nn.Conv2d(dim_in, dim, size, stride=stride, padding=size // 2),
+        nn.GroupNorm(STEM_GROUPS, dim),
+        nn.GELU(),
+    ]
+
+
+class Residual(nn.Module):
+    """A 3×3 convolution that adds to its input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(*_convolution(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(x)
 
 
 def conv_stem(width: int, patch_size: int) -> nn.Sequential:
-    """A 7×7 convolution of stride 4, then 3×3 ones of stride 2, to one token of `width` channels per patch.
+    """Convolutions of stride 2, then max-pooling, to one token of `width` channels per patch.
 
     A plain patch projection has to learn every shape at every offset from scratch; overlapping strides see edges first,
-    which is what lets the tiny recipe learn within minutes (Xiao et al., arXiv 2106.14881). Most of the work is done at
-    a quarter of the resolution, where it is cheap.
+    which is what lets the tiny recipe learn within minutes (Xiao et al., arXiv 2106.14881). Pooling makes words
+    readable wherever they lie in a patch. Most of the work is done at a quarter of the resolution, where it is cheap.
     """
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 7, stride=4, padding=3), ChannelNorm(width), nn.GELU()]
+    layers = [*_convolution(3, width // 2, 5, stride=2), *_convolution(width // 2, width, stride=2), Residual(width)]
     channels = width
-    for _ in range(patch_size.bit_length() - 3):
-        wider = channels + width // 2
-        layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), ChannelNorm(wider), nn.GELU()]
-        channels = wider
+    for stride in [8, 16, 32][: patch_size.bit_length() - 3]:
+        layers.append(nn.MaxPool2d(2))
+        if stride == 8:
+            channels = 2 * width
+            layers += _convolution(width, channels)
+    if channels != width:
+        layers.append(Residual(channels))
     layers.append(nn.Conv2d(channels, width, 1))
     return nn.Sequential(*layers)
 

@@ -83,8 +83,9 @@ def _fill(folder: Path, jobs: list[_Job], workers: int) -> dict[Split, dict[Seri
             # A series that a very small data set has nothing for gets no file, and no config lists it.
             if written:
                 write_items(parent / f"{series_name(series)}.json", written)
-    for stage, listed in STAGES.items():
-        write_config(folder / f"{stage}.yaml", [series for series in listed if records["train"][series]])
+    for stage, shares in STAGES.items():
+        taken = {series: shares[series[0]] for series in ALL_SERIES if series[0] in shares and records["train"][series]}
+        write_config(folder / f"{stage}.yaml", taken)
     write_corpus(folder / "corpus.txt", corpus)
     return {split: {series: len(kept) for series, kept in by.items()} for split, by in records.items()}
 

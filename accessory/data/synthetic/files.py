@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from .questions import Item
 from .vocabulary import COLORS, SHAPES, WORDS
 
 GENERATOR = "SPHINX-V accessory.data.synthetic"
-VERSION = 1  # raise it whenever the same seed gives another data set
+VERSION = 2  # raise it whenever the same seed gives another data set
 CORPUS_LINES = 20_000
 OWN_NAMES = frozenset({"train", "heldout", "corpus.txt", "manifest.json", *(f"{stage}.yaml" for stage in STAGES)})
 
@@ -34,11 +34,12 @@ def write_items(path: Path, records: Iterable[dict[str, Any]]) -> None:
     path.write_text("[\n" + ",\n".join(map(json.dumps, records)) + "\n]\n", encoding="utf-8")
 
 
-def write_config(path: Path, listed: Iterable[Series]) -> None:
-    """A stage's data config; its paths are relative to the folder it lies in."""
+def write_config(path: Path, shares: Mapping[Series, float]) -> None:
+    """A stage's data config, of each series the share that it takes; paths are relative to the folder it lies in."""
     entries = (
         f"  - path: train/annotations/{series_name(series)}.json\n    type: image_text\n    root: train\n"
-        for series in listed
+        + ("" if share == 1 else f"    ratio: {share}\n")
+        for series, share in shares.items()
     )
     path.write_text("META:\n" + "".join(entries), encoding="utf-8")
 

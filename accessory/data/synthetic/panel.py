@@ -15,7 +15,7 @@ from .shapes import paste_object
 
 OBJECT_SIDE = (19.0, 24.0)  # in the model's 128 pixels
 LEAST_OBJECTS = 5
-MOST_OBJECTS = 9
+MOST_OBJECTS = 10
 
 
 @dataclass(frozen=True, slots=True)

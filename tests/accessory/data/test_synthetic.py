@@ -159,12 +159,12 @@ def test_stage_configs_list_files_that_exist_beside_them(data):
     for stage in ("stage1", "stage2"):
         entries = yaml.safe_load((out / f"{stage}.yaml").read_text(encoding="utf-8"))["META"]
         for entry in entries:
-            assert set(entry) == {"path", "type", "root"}
+            assert set(entry) - {"ratio"} == {"path", "type", "root"}
             assert entry["type"] == "image_text"
             first = load(out / entry["path"])[0]
             assert (out / entry["root"] / first["image"]).is_file()
         listed[stage] = {Path(entry["path"]).stem for entry in entries}
-    assert listed["stage1"] == {"labels_point", "labels_box"}
+    assert listed["stage1"] == {"labels_point", "labels_box", "ocr_point", "ocr_box"}
     assert listed["stage2"] == {series_name(series) for series in ALL_SERIES}
 
 
