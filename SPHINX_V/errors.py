@@ -21,5 +21,13 @@ class UsageError(SphinxVError, ValueError):
     """A call is wrong: a prompt outside the picture, too many prompts, an empty question."""
 
 
+class DivergedError(SphinxVError, ArithmeticError):
+    """Training has left the finite numbers: the message names the step, the loss and what to lower."""
+
+
 class PromptWarning(UserWarning):
     """A prompt or question is legal but probably not what was meant, such as `<Region 4>` with three prompts."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was loaded, but not as it stands: tensors drawn at random, or tensors that nobody knows."""

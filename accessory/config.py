@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,6 +27,9 @@ class ModelOptions(Options):
     checkpoint: str | None = None
     preset: str | None = None
     tokenizer: str | None = None
+    sam: str | None = Field(
+        default=None, description="SAM ViT-H's file: where the prompt encoder of a starting point begins"
+    )
     initialise_missing: Literal["none", "prompts", "all"] = Field(
         default="none", description="what a checkpoint may lack: nothing, the prompt parts, anything"
     )
@@ -113,6 +117,11 @@ def read_yaml(path: str | Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 here = (*place, key.value)
+                if here in lines:
+                    raise ConfigError(
+                        f"{path}, line {key.start_mark.line + 1}: {'.'.join(map(str, here))} stands in line"
+                        f" {lines[here]} already; keep one of them."
+                    )
                 lines[here] = key.start_mark.line + 1
                 walk(value, here)
         elif isinstance(node, yaml.SequenceNode):
@@ -135,7 +144,8 @@ def load_options(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) 
         raise ConfigError(f"{path}: holds a {type(values).__name__}; a configuration is a mapping of keys.")
     origins = {place: f"{path}, line {line}" for place, line in lines.items()}
     for override in overrides:
-        place = _apply(values, override)
+        place = _apply(cls, values, override)
+        _drop_other_origin(values, place)
         origins = {other: origin for other, origin in origins.items() if other[: len(place)] != place}
         origins[place] = f"override {override!r}"
     return validate(cls, values, str(path), origins)
@@ -182,7 +192,19 @@ def _nearest(cls: type[BaseModel], place: tuple[Any, ...]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
-def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
+def _annotation(cls: type[BaseModel], place: Sequence[str]) -> Any:
+    """The type of the option at `place`, None where there is none."""
+    annotation: Any = cls
+    for key in place:
+        groups = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        model = next((one for one in groups if issubclass(one, BaseModel)), None)
+        if model is None or key not in model.model_fields:
+            return None
+        annotation = model.model_fields[key].annotation
+    return annotation
+
+
+def _apply(cls: type[BaseModel], values: dict[str, Any], override: str) -> tuple[str, ...]:
     """Puts the override's value in its place, which is returned."""
     key, separator, text = override.partition("=")
     if not separator or not key:
@@ -190,7 +212,13 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from None
+        value = error
+    annotation = _annotation(cls, key.split("."))
+    alternatives = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+    if value is not None and str in alternatives:
+        value = text  # as it stands: YAML would take " #" in a path for a comment, and 12 for a number
+    if isinstance(value, yaml.YAMLError):
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {value}")
     *parents, last = key.split(".")
     place = values
     for parent in parents:
@@ -201,3 +229,13 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
             raise ConfigError(f"override {override!r}: {parent} is not a group of options.")
     place[last] = value
     return (*parents, last)
+
+
+def _drop_other_origin(values: dict[str, Any], place: tuple[str, ...]) -> None:
+    """A model has one origin: naming it in an override takes the place of the file's, which is then no second one."""
+    group = values.get("model")
+    if place == ("model", "checkpoint") and isinstance(group, dict) and group["checkpoint"] is not None:
+        group.pop("preset", None)
+        group.pop("tokenizer", None)
+    elif place == ("model", "preset") and isinstance(group, dict) and group["preset"] is not None:
+        group.pop("checkpoint", None)

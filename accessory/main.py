@@ -15,12 +15,14 @@ from accessory.data.sources import BadItems
 from accessory.runtime.distributed import World, world
 from accessory.train.trainer import Trainer
 from SPHINX_V.config import PRESETS
-from SPHINX_V.errors import SphinxVError
+from SPHINX_V.errors import ConfigError, SphinxVError
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.weights.folder import save_folder
-from SPHINX_V.weights.load import build_random, load_model
+from SPHINX_V.weights.load import build_random, load_model, load_tensors
+from SPHINX_V.weights.publish import check_writable
+from SPHINX_V.weights.sam import read_sam
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
@@ -37,7 +39,15 @@ def build(options: ModelOptions, seed: int, device: torch.device) -> tuple[Sphin
             seed=seed,
             tokenizer_file=options.tokenizer,
         )
-        return loaded.model, Tokenizer(loaded.tokenizer_bytes, options.checkpoint)
+        tokenizer = Tokenizer(loaded.tokenizer_bytes, options.tokenizer or options.checkpoint)
+        if tokenizer.vocab_size > loaded.config.llm.vocab_size:
+            raise ConfigError(
+                f"the tokenizer {options.tokenizer or options.checkpoint} has {tokenizer.vocab_size} pieces,"
+                f" {options.checkpoint} {loaded.config.llm.vocab_size}; give the checkpoint's own model.tokenizer."
+            )
+        if options.sam is not None:
+            load_tensors(loaded.model, read_sam(options.sam), options.sam)
+        return loaded.model, tokenizer
     assert options.preset is not None  # ModelOptions has checked both
     assert options.tokenizer is not None
     tokenizer = Tokenizer.from_file(options.tokenizer)
@@ -49,9 +59,7 @@ def build(options: ModelOptions, seed: int, device: torch.device) -> tuple[Sphin
 def train(options: RunOptions, this: World) -> Path:
     """One run from options to a checkpoint folder; returns its path."""
     output = Path(options.output)
-    if this.is_main:
-        output.mkdir(parents=True, exist_ok=True)
-    this.barrier()
+    _prepare(output, this)
     model, tokenizer = build(options.model, options.train.seed, this.device)
     processor = Processor(model.config, tokenizer)
     bad = BadItems()
@@ -63,6 +71,17 @@ def train(options: RunOptions, this: World) -> Path:
         report(options, dataset, bad, output)
     this.barrier()
     return output / CHECKPOINT
+
+
+def _prepare(output: Path, this: World) -> None:
+    """Makes the output folder and finds out before training whether the result can be written to it."""
+    try:
+        if this.is_main:
+            output.mkdir(parents=True, exist_ok=True)
+        check_writable(output / CHECKPOINT, overwrite=True)
+    except OSError as error:
+        raise ConfigError(f"output {output} cannot be written ({error.strerror}); name another folder.") from None
+    this.barrier()
 
 
 def report(options: RunOptions, dataset: RegionDataset, bad: BadItems, output: Path) -> None:

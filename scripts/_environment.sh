@@ -49,6 +49,11 @@ _pip_install() { # _pip_install WHAT ARGUMENTS...
 
 _make_environment() {
     local base
+    # One that was interrupted in the making has a Python but no pip, and is made anew.
+    if [ -e "$PYTHON" ] && [ ! -e "$ROOT/.venv/requirements.stamp" ] && ! "$PYTHON" -m pip --version >/dev/null 2>&1; then
+        echo "$ROOT/.venv is incomplete; making it anew." >&2
+        rm -rf "$ROOT/.venv"
+    fi
     if [ ! -e "$PYTHON" ]; then
         base="$(_find_python)" || _fail \
             "No Python 3.10 or later found (tried python3, python3.13 … python3.10, python)." \

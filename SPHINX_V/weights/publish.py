@@ -12,6 +12,17 @@ from pathlib import Path
 from SPHINX_V.errors import UsageError
 
 
+def check_writable(path: Path, overwrite: bool = False) -> None:
+    """Raises UsageError where `new_folder` would; asked before long work, so that its result is not lost."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; name a folder to write to.")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise UsageError(f"{path}: is not empty; name another folder, or allow it to be overwritten.")
+        if not (path / "config.json").is_file():
+            raise UsageError(f"{path}: is no checkpoint, so it is not overwritten; name another folder.")
+
+
 @contextmanager
 def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Gives a temporary folder beside `path`; renamed to `path` at the end, removed after an error.
@@ -20,13 +31,7 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     folder that holds a `config.json`, as all checkpoints do, is ever replaced.
     """
     path = path.absolute()  # "." has no name to put a sibling beside
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path}: is a file; name a folder to write to.")
-    if path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise UsageError(f"{path}: is not empty; name another folder, or allow it to be overwritten.")
-        if not (path / "config.json").is_file():
-            raise UsageError(f"{path}: is no checkpoint, so it is not overwritten; name another folder.")
+    check_writable(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(path)
     temporary.mkdir()

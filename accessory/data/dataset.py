@@ -56,11 +56,14 @@ class RegionDataset:
         self._sizes: dict[Path, tuple[int, int]] = {}
         self._pictures: dict[Path, tuple[Tensor, tuple[int, int]]] = {}
         visual = processor.config.visual_length
-        if options.max_words <= visual:
-            raise ConfigError(f"data.max_words is {options.max_words}, of which {visual} are visual; give more.")
         self.entries: list[Entry] = []
         self._texts: list[_Text] = []
         for entry in read_entries(options.config, processor.config.prompts.num_slots, options.on_bad_sample, bad):
+            if entry.picture is not None and options.max_words <= visual:
+                raise ConfigError(
+                    f"data.max_words is {options.max_words}, of which a picture takes {visual}; give more"
+                    f" ({entry.where})."
+                )
             try:
                 if entry.picture is not None and options.check_pictures:
                     self._check_picture(entry, entry.picture)

@@ -28,7 +28,7 @@ class Source(Options):
 
 
 class DataConfig(Options):
-    """A data configuration file; relative paths are relative to that file."""
+    """A data configuration file; relative paths are relative to that file, or else to the working directory."""
 
     META: list[Source] = Field(min_length=1)
 
@@ -69,8 +69,8 @@ def read_entries(config: str | Path, max_prompts: int, on_bad: Literal["refuse",
     base = Path(config).resolve().parent
     entries: list[Entry] = []
     for source in load_options(DataConfig, config).META:
-        path = base / source.path
-        root = base / source.root if source.root is not None else path.parent
+        path = _located(base, source.path)
+        root = _located(base, source.root) if source.root is not None else path.parent
         chosen = list(_items(path))
         if source.ratio < 1:
             keep = sorted(random.Random(RATIO_SEED).sample(range(len(chosen)), round(source.ratio * len(chosen))))
@@ -91,6 +91,12 @@ def read_entries(config: str | Path, max_prompts: int, on_bad: Literal["refuse",
     if not entries:
         raise ConfigError(f"{config}: holds no usable item; check its paths and ratios.")
     return entries
+
+
+def _located(base: Path, path: str) -> Path:
+    """`path` beside the configuration, or where nothing is there, in the working directory, as other trainers do."""
+    beside = base / path
+    return Path(path).absolute() if not beside.exists() and Path(path).exists() else beside
 
 
 def _items(path: Path) -> Iterator[tuple[int, Any]]:

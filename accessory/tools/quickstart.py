@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import resource
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from accessory.tools.tokenizer import train_tokenizer
 from SPHINX_V.errors import SphinxVError
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "accessory" / "configs"
 STAGES = ("stage1", "stage2")
 SEED = 0
 
@@ -79,10 +81,11 @@ def make_data(out: Path, size: Size) -> None:
     if _recorded(stamp) == wanted and data.is_dir() and tokenizer.is_file():
         say(f"data: {data} is there already")
         return
+    started = _start(stamp)
     say(f"data: drawing {size.pictures} pictures and {size.heldout} held-out ones")
     generate(data, size.pictures, size.heldout, SEED, torch.get_num_threads())
     tokenizer.write_bytes(train_tokenizer(data / "corpus.txt", 1024))
-    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+    _record(stamp, wanted, started)
 
 
 def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
@@ -99,11 +102,11 @@ def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
     if _recorded(stamp) == wanted and (out / stage / CHECKPOINT).is_dir():
         say(f"{stage}: {out / stage / CHECKPOINT} is there already")
         return options
-    stamp.unlink(missing_ok=True)
+    started = _start(stamp)
     say(f"{stage}: training, {options.train.max_steps} steps")
     with world() as this:
         train(options, this)
-    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+    _record(stamp, wanted, started)
     return options
 
 
@@ -118,8 +121,31 @@ def _origin(out: Path, stage: str) -> str:
     return digest.hexdigest()
 
 
+def _read_stamp(stamp: Path) -> dict[str, Any]:
+    """A stamp's values; none where there is none, or only the half of one that a power cut left."""
+    try:
+        values = json.loads(stamp.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def _recorded(stamp: Path) -> Any:
-    return json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+    """What a stamp says its step was made from."""
+    return _read_stamp(stamp).get("from")
+
+
+def _start(stamp: Path) -> float:
+    """Takes the stamp away, so that a step that is cut off counts as not done; returns the time."""
+    stamp.unlink(missing_ok=True)
+    return time.perf_counter()
+
+
+def _record(stamp: Path, source: Any, started: float) -> None:
+    whole = stamp.with_suffix(".tmp")
+    seconds = round(time.perf_counter() - started, 1)
+    whole.write_text(json.dumps({"from": source, "seconds": seconds}), encoding="utf-8")
+    whole.replace(stamp)
 
 
 @dataclass(frozen=True)
@@ -171,9 +197,10 @@ def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
 
 def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Outcome]) -> list[Asked]:
     """One question about each of three held-out pictures, asked as a user would."""
-    asked = []
+    asked: list[Asked] = []
     for outcome in (outcomes[0], outcomes[3], outcomes[4]):
-        item = outcome.items[0]
+        shown = {one.picture for one in asked}
+        item = next((one for one in outcome.items if one.picture not in shown), outcome.items[0])
         answer = model.generate_response([[item.question, None]], item.prompts, item.picture, temperature=0.0)
         asked.append(Asked(item.picture, item.prompts, item.question, answer))
         say(f"{item.picture.name}: {item.question}\n{answer}")
@@ -182,16 +209,18 @@ def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Outcome]) -> list[A
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """All steps; returns what results.json holds."""
-    started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     make_data(out, size)
     options = {stage: train_stage(out, stage, size) for stage in STAGES}
+    started = time.perf_counter()
     checkpoint = out / CHECKPOINT
     model = SPHINX_V_Model.from_pretrained(out / STAGES[-1] / CHECKPOINT, dtype=torch.float32)
     model.save_pretrained(checkpoint, overwrite=True)
     outcomes = evaluate(out, model)
     asked = ask_about_pictures(model, outcomes)
-    results = summarise(outcomes) | {"seconds": round(time.perf_counter() - started, 1)}
+    # Steps that an earlier run did count with the time that they took then.
+    before = sum(_read_stamp(out / f"{step}.json")["seconds"] for step in ("data", *STAGES))
+    results = summarise(outcomes) | {"seconds": round(before + time.perf_counter() - started, 1)}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     page = write_report(
         out,
@@ -245,7 +274,7 @@ def _facts(model: SPHINX_V_Model, options: dict[str, RunOptions], seconds: float
         "steps": steps,
         "samples per step": str(options["stage1"].train.batch_size),
         "seed": str(SEED),
-        "time of this run": f"{seconds:.0f} s",
+        "time of the whole run": f"{seconds:.0f} s",
         "peak memory": f"{peak:.2f} GiB",
         "torch": torch.__version__,
         "Python": platform.python_version(),
@@ -260,23 +289,29 @@ def say(text: str) -> None:
 def _farewell(out: Path, checkpoint: Path, page: Path, item: BenchmarkItem) -> None:
     x0, y0, x1, y1 = item.prompts[0].bounds()
     box = f"{x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g}"
+    shell = " ".join(map(shlex.quote, [sys.executable, "-m", "SPHINX_V.inference", "--checkpoint", str(checkpoint)]))
     say(
         f"\nresults:    {out / 'results.json'}\nreport:     {page}\ncheckpoint: {checkpoint}\n\n"
-        "Ask about a picture of your own, or of the held-out set:\n"
-        f"  python -m SPHINX_V.inference --checkpoint {checkpoint} --image {item.picture} \\\n"
-        f"    --box {box} --question '{item.question}' --overlay {out / 'asked.png'}"
+        f"Ask about a picture of your own, or of the held-out set, in {shlex.quote(str(ROOT))}:\n"
+        f"  {shell} --image {shlex.quote(str(item.picture))} \\\n"
+        f"    --box {box} --question {shlex.quote(item.question)} --overlay {shlex.quote(str(out / 'asked.png'))}"
     )
 
 
 def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m accessory.tools.quickstart", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="folder for everything it makes")
+    parser.add_argument(
+        "--out",
+        type=lambda text: Path(text).absolute(),
+        default=ROOT / "outputs" / "quickstart",
+        help="folder for everything it makes",
+    )
     parser.add_argument("--fast", action="store_true", help="little data and few steps: shows the way, not the result")
     arguments = parser.parse_args()
     try:
         run(arguments.out, FAST if arguments.fast else FULL)
-    except SphinxVError as error:
+    except (SphinxVError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -7,26 +7,33 @@ from collections.abc import Sequence
 from torch import nn
 
 from SPHINX_V.errors import ConfigError
+from SPHINX_V.weights.names import PREFIX, to_released
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[str]:
-    """Freezes every parameter whose name starts with a prefix (`vision`, `llm.layers`); returns the trained names.
+    """Freezes every parameter whose name starts with a prefix; returns the trained names, ours.
 
+    Prefixes are of our names (`vision`, `llm.layers`) or of those in released files (`clip`, `layers`, `vp_encoder`).
     Raises ConfigError for a prefix that matches nothing, and where nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:
-        if not any(_starts(name, prefix) for name in names):
+        if not any(_matches(name, prefix) for name in names):
             parts = sorted({name.split(".")[0] for name in names})
             raise ConfigError(f"train.freeze: {prefix!r} matches no parameter; parts are {', '.join(parts)}.")
     trained = []
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(_starts(name, prefix) for prefix in prefixes))
+        parameter.requires_grad_(not any(_matches(name, prefix) for prefix in prefixes))
         if parameter.requires_grad:
             trained.append(name)
     if not trained:
         raise ConfigError(f"train.freeze: {list(prefixes)} freezes all parameters; leave something to train.")
     return trained
+
+
+def _matches(name: str, prefix: str) -> bool:
+    released = to_released(name).name.removeprefix(PREFIX)
+    return any(_starts(one, prefix.removeprefix(PREFIX)) for one in (name, released))
 
 
 def _starts(name: str, prefix: str) -> bool:

@@ -19,7 +19,7 @@ from accessory.train.loss import batch_losses
 from accessory.train.meters import Meters, StepMetrics
 from accessory.train.optim import build_optimizers
 from accessory.train.schedule import learning_rate
-from SPHINX_V.errors import ConfigError, DataError
+from SPHINX_V.errors import ConfigError, DataError, DivergedError
 from SPHINX_V.model.sphinx_v import SphinxV
 
 
@@ -61,7 +61,8 @@ class Trainer:
         """One optimiser step; returns its numbers over all processes.
 
         The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so is the
-        mark loss over marks. Raises DataError for an item that could not be read, unless `on_bad_sample` is skip.
+        mark loss over marks. Raises DataError for an item that could not be read, unless `on_bad_sample` is skip, and
+        DivergedError for a loss or gradient that is not finite.
         """
         train = self.options.train
         self._take_failed(micro_batches)
@@ -84,6 +85,11 @@ class Trainer:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.world.sum_gradients(trained)
         norm = torch.nn.utils.clip_grad_norm_(trained, train.clip_grad)
+        if not torch.isfinite(torch.stack([losses.sum(), norm])).all():
+            raise DivergedError(
+                f"step {step + 1}: the loss is {losses[0].item():g} and the gradient norm {norm.item():g}; nothing was"
+                f" changed by this step. Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g})."
+            )
         rate = learning_rate(step, self.total_steps, self.warmup_steps, train.lr, train.min_lr)
         self.optimizers.set_rate(rate / train.lr)
         self.optimizers.step()

@@ -170,3 +170,43 @@ def test_options_do_not_change(written):
     options = load_options(RunOptions, written())
     with pytest.raises(ValueError, match="frozen"):
         options.train.lr = 1.0
+
+
+def test_naming_a_checkpoint_takes_the_place_of_the_files_preset():
+    path = ROOT / "accessory" / "configs" / "tiny_stage1.yaml"
+    model = load_options(RunOptions, path, ["model.checkpoint=there"]).model
+    assert (model.checkpoint, model.preset, model.tokenizer) == ("there", None, None)
+    model = load_options(RunOptions, path, ["model.checkpoint=there", "model.tokenizer=own.model"]).model
+    assert (model.checkpoint, model.tokenizer) == ("there", "own.model")
+
+
+def test_naming_a_preset_takes_the_place_of_the_files_checkpoint(written):
+    model = load_options(RunOptions, written(), ["model.preset=tiny", "model.tokenizer=t"]).model
+    assert (model.checkpoint, model.preset) == (None, "tiny")
+
+
+@pytest.mark.parametrize("text", ["runs #1/a", "12", "1e3", "[a", "yes"])
+def test_a_text_option_is_taken_as_it_stands(written, text):
+    assert load_options(RunOptions, written(), [f"output={text}"]).output == text
+
+
+def test_a_key_that_stands_twice_names_both_lines(written):
+    path = written(change=("  lr: 1.0e-3\n", "  lr: 1.0e-3\n  lr: 2.0e-3\n"))
+    assert refused(path) == f"{path}, line 9: train.lr stands in line 8 already; keep one of them."
+
+
+@pytest.mark.parametrize(
+    "name, freeze, sizes",
+    [
+        ("stage1_pretrain", ["vision", "llm.layers"], (4e-5, 24, 2048)),
+        ("stage2_finetune", ["vision", "prompt_encoder"], (1e-5, 4, 3072)),
+    ],
+)
+def test_the_published_recipes(name, freeze, sizes):
+    options = load_options(RunOptions, ROOT / "accessory" / "configs" / f"{name}.yaml")
+    train = options.train
+    assert train.freeze == freeze
+    assert (train.lr, train.batch_size, options.data.max_words) == sizes
+    assert (train.accumulation, train.betas, train.clip_grad, train.weight_decay) == (4, (0.9, 0.95), 8.0, 0.0)
+    assert (train.warmup_epochs, train.epochs, train.min_lr) == (0.03, 1.0, 0.0)
+    assert (train.mark_loss, train.patch_loss, train.muon_lr) == (0.0, 0.0, None)

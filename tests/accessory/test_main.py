@@ -1,13 +1,17 @@
 """Training from the command line: bad items, wrong options, and what is told at the end."""
 
 import json
+import random
 
 import pytest
 import yaml
 from PIL import Image
 
 from accessory.main import main
-from tests.accessory.runs import MIXED, read_metrics, run, talk, write_data, write_run
+from accessory.tools.tokenizer import train_tokenizer
+from tests.accessory.runs import MIXED, golden_items, read_metrics, run, talk, write_data, write_run
+from tests.golden_model import GOLDEN
+from tests.house.repo import ROOT
 
 BAD = {**MIXED[1], "bbox": [[1, 2, -3, 4]]}
 
@@ -89,6 +93,62 @@ def test_wrong_options_end_in_one_sentence(tmp_path, capsys, override, part):
     assert code == 2
     assert part in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("taken, part", [("out", "cannot be written"), ("out/checkpoint/mine", "is no checkpoint")])
+def test_an_output_that_cannot_be_written_is_told_before_training(tmp_path, capsys, taken, part):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), preset=True, max_steps=1)
+    (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / taken).write_text("mine", encoding="utf-8")
+    code, _, error = told(capsys, "--config", config)
+    assert code == 2
+    assert part in error
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+    assert (tmp_path / taken).read_text(encoding="utf-8") == "mine"
+
+
+def test_a_run_that_diverges_stops_and_leaves_no_checkpoint(tmp_path, capsys):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED[:2]), preset=True, max_steps=4, lr=1e30, warmup_epochs=0)
+    code, _, error = told(capsys, "--config", config)
+    assert code == 2
+    assert "DivergedError: step " in error
+    assert "Lower train.lr (1e+30)" in error
+    assert not (tmp_path / "out" / "checkpoint").exists()
+    assert all(line["loss"] == line["loss"] for line in read_metrics(tmp_path / "out"))
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path, capsys):
+    letters = random.Random(0)
+    text = "\n".join("".join(letters.choices("abcdefghijklmnopqrst", k=6)) for _ in range(3000))
+    (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "big.model").write_bytes(train_tokenizer(tmp_path / "corpus.txt", 1024))
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), max_steps=1)
+    code, _, error = told(capsys, "--config", config, f"model.tokenizer={tmp_path / 'big.model'}")
+    assert code == 2
+    assert "has 1024 pieces" in error
+    assert "768" in error
+
+
+def test_texts_need_no_room_for_a_picture(tmp_path):
+    data = {"max_words": 128, "box_jitter": False}  # the golden's picture alone takes 1467
+    assert len(run(write_run(tmp_path, write_data(tmp_path, MIXED[6:]), data=data, max_steps=1))) == 1
+
+
+def test_a_shipped_recipe_takes_the_golden_checkpoint(tmp_path, golden_facts, golden_tensors):
+    data = write_data(tmp_path, golden_items(golden_facts, "bbox"))
+    overrides = {
+        "output": tmp_path / "out",
+        "model.checkpoint": GOLDEN,
+        "data.config": data,
+        "data.box_jitter": "false",
+        "train.batch_size": golden_facts["texts"]["n_items_boxes"],
+        "train.accumulation": 1,
+        "train.max_steps": 1,
+    }
+    recipe = ROOT / "accessory" / "configs" / "stage2_finetune.yaml"
+    assert main(["--config", str(recipe), *(f"{key}={value}" for key, value in overrides.items())]) == 0
+    loss = read_metrics(tmp_path / "out")[0]["loss"]
+    assert loss == pytest.approx(golden_tensors["loss_boxes_stage2"].item(), rel=1e-6)
 
 
 def test_text_only_trains(tmp_path):

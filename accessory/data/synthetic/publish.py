@@ -18,14 +18,18 @@ def filled_aside(out: Path, may_replace: Callable[[Path], bool]) -> Iterator[Pat
     A non-empty `out` is replaced where `may_replace(out)`; otherwise UsageError is raised, before any work is done.
     After an error in the block `out` is as it was.
     """
+    out = out.absolute()  # "." has no name to put a folder beside
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder to write the data set into")
     if out.is_dir() and any(out.iterdir()) and not may_replace(out):
         raise UsageError(
             f"{out} is not empty and holds other things than a data set of this generator: name another folder"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror}); name another folder") from None
     try:
         fresh, old = work / "new", work / "old"
         fresh.mkdir()

@@ -91,7 +91,7 @@ def test_an_item_without_room_for_its_answer_is_dropped_and_counted(load, golden
 
 
 def test_max_words_must_hold_the_visual_tokens(load):
-    with pytest.raises(ConfigError, match=r"data\.max_words is 1467, of which 1467 are visual"):
+    with pytest.raises(ConfigError, match=r"data\.max_words is 1467, of which a picture takes 1467"):
         load(MIXED, max_words=1467)
 
 

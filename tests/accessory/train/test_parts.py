@@ -8,7 +8,9 @@ from accessory.config import TrainOptions
 from accessory.train.freeze import freeze
 from accessory.train.optim import build_optimizers
 from accessory.train.schedule import learning_rate
+from SPHINX_V.config import tiny
 from SPHINX_V.errors import ConfigError
+from SPHINX_V.model.sphinx_v import SphinxV
 
 
 def model():
@@ -34,6 +36,14 @@ def test_what_is_trained_needs_gradients_and_nothing_else(prefixes, trained):
     names = freeze(module, prefixes)
     assert len(names) == trained
     assert names == [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+def test_released_names_freeze_too():
+    with torch.device("meta"):
+        ours, released = SphinxV(tiny()), SphinxV(tiny())
+    assert freeze(ours, ["vision.clip", "llm.layers", "prompt_encoder"]) == freeze(
+        released, ["clip", "layers", "llma.vp_encoder", "vision.clip"]
+    )
 
 
 def test_freezing_again_starts_anew():
