@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from SPHINX_V.errors import (
     CheckpointError,
+    CheckpointWarning,
     ConfigError,
     DataError,
     PromptWarning,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Box",
     "CheckpointError",
+    "CheckpointWarning",
     "ConfigError",
     "DataError",
     "Mask",

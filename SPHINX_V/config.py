@@ -23,12 +23,12 @@ class LlamaConfig(_Sizes):
     dim: int = Field(gt=0)
     n_layers: int = Field(gt=0)
     n_heads: int = Field(gt=0)
-    n_kv_heads: int | None = None
+    n_kv_heads: int | None = Field(default=None, gt=0)
     vocab_size: int = Field(gt=0)
     multiple_of: int = Field(default=256, gt=0)
-    ffn_dim_multiplier: float | None = None
-    norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
+    ffn_dim_multiplier: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    norm_eps: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    rope_theta: float = Field(default=10000.0, gt=0, allow_inf_nan=False)
     max_seq_len: int = Field(default=4096, gt=0)
 
     @model_validator(mode="after")
@@ -37,6 +37,8 @@ class LlamaConfig(_Sizes):
             raise ValueError(f"dim {self.dim} must divide into n_heads {self.n_heads} heads of an even size")
         if self.n_heads % self.kv_heads:
             raise ValueError(f"n_heads {self.n_heads} must be a multiple of n_kv_heads {self.kv_heads}")
+        if self.ffn_dim < 1:
+            raise ValueError(f"ffn_dim_multiplier {self.ffn_dim_multiplier} leaves no feed-forward width")
         return self
 
     @property

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
-from SPHINX_V.errors import PromptWarning, SphinxVError, UsageError
+from SPHINX_V.errors import CheckpointWarning, PromptWarning, SphinxVError, UsageError
 from SPHINX_V.overlay import draw_marks
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.processing.image import open_picture
 from SPHINX_V.prompts import Prompt, as_prompt, is_point
-from SPHINX_V.sphinx_v import SPHINX_V_Model
+from SPHINX_V.sphinx_v import Request, SPHINX_V_Model
 
 if TYPE_CHECKING:
     from PIL import Image
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_OURS = (PromptWarning, CheckpointWarning)  # shown in one line, and by one process
 _FORMS = {"--box": ("x,y,w,h", 4), "--point": ("x,y", 2)}
 
 
@@ -110,6 +111,16 @@ def answer(options: argparse.Namespace, out: TextIO) -> None:
     if options.overlay and not options.image:
         raise UsageError("--overlay draws on the picture; give --image.")
     picture = open_picture(options.image) if options.image else None
+    # What can be wrong without the model is found before minutes are spent on loading it.
+    request = Request(
+        [[question, None]],
+        options.prompts,
+        picture,
+        max_gen_len=options.max_gen_len,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+    )
     model = SPHINX_V_Model.from_pretrained(
         options.checkpoint,
         device=options.device,
@@ -118,13 +129,13 @@ def answer(options: argparse.Namespace, out: TextIO) -> None:
     )
     loaded = time.perf_counter()
     pieces = model.stream_response(
-        [[question, None]],
-        options.prompts,
-        picture,
-        max_gen_len=options.max_gen_len,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        seed=options.seed,
+        request.turns,
+        request.prompts,
+        request.image,
+        max_gen_len=request.max_gen_len,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed,
     )
     if options.overlay and picture is not None and rank() == 0:
         _save_overlay(options.overlay, picture, options.prompts)
@@ -156,7 +167,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    if issubclass(category, PromptWarning):
+    if issubclass(category, _OURS):
         print(f"warning: {message}", file=file or sys.stderr)
     else:
         print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
@@ -170,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             options = build_parser().parse_args(_with_signs(sys.argv[1:] if argv is None else argv))
             if rank():
-                warnings.simplefilter("ignore", PromptWarning)
+                for category in _OURS:
+                    warnings.simplefilter("ignore", category)
             answer(options, io.StringIO() if rank() else sys.stdout)
     except SphinxVError as error:
         print(f"{who}error: {error}", file=sys.stderr)

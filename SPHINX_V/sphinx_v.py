@@ -3,53 +3,70 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import CheckpointWarning, UsageError
 from SPHINX_V.generation.engine import Answer, Options, generate, generate_steps
-from SPHINX_V.generation.sampling import Sampling
+from SPHINX_V.generation.sampling import Sampling, whole_number
 from SPHINX_V.inputs import ModelInputs
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.parallel import init_mesh, local_device, tensor_parallel_plan
 from SPHINX_V.processing.conversation import STOP, as_turns
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.processing.tokenizer import Tokenizer
+from SPHINX_V.prompts import as_prompts
+from SPHINX_V.weights.checkpoint import few
 from SPHINX_V.weights.folder import save_folder
-from SPHINX_V.weights.load import load_model
+from SPHINX_V.weights.load import LoadReport, load_model
 from SPHINX_V.weights.local_part import is_distributed
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question for `SPHINX_V_Model.generate_batch`; the fields mean what `generate_response` says."""
+    """One question for `SPHINX_V_Model.generate_batch`; the fields mean what `generate_response` says.
 
-    turns: Sequence[Any]
-    prompts: Sequence[Any] | None = None
+    `stops` are the strings that end the answer. Raises UsageError for fields that are wrong whatever the model and the
+    picture.
+    """
+
+    turns: Iterable[Any]
+    prompts: Iterable[Any] | None = None
     image: Any = None
     max_gen_len: int = 512
     temperature: float = 0.1
     top_p: float = 0.5
     seed: int = 0
-    stops: tuple[str, ...] = (STOP,)
+    stops: Sequence[str] = (STOP,)
+
+    def __post_init__(self) -> None:
+        for name in ("turns", "prompts", "stops"):
+            if isinstance(getattr(self, name), Iterator):  # which can be read once only
+                object.__setattr__(self, name, list(getattr(self, name)))
+        as_turns(self.turns)
+        as_prompts(self.prompts)
+        self.options()
 
     def options(self) -> Options:
-        return Options(self.max_gen_len, Sampling(self.temperature, self.top_p, self.seed), tuple(self.stops))
+        return Options(self.max_gen_len, Sampling(self.temperature, self.top_p, self.seed), self.stops)
 
 
 class SPHINX_V_Model:
     """A model with its tokenizer and processor, ready to answer.
 
-    Pictures are paths, PIL images or [H, W, 3] uint8 arrays; prompts are in pixels of that picture: Point, Box,
-    Scribble, Mask or raw lists (`[x, y]` a point, `[x, y, w, h]` a box). Arguments are read, never changed.
-    Whatever the caller can get wrong raises an error of `SPHINX_V.errors`.
+    Pictures are paths, PIL images or uint8 arrays [H, W], [H, W, 3] or [H, W, 4]; prompts are in pixels of that
+    picture: Point, Box, Scribble, Mask or raw lists (`[x, y]` a point, `[x, y, w, h]` a box). Arguments are read,
+    never changed. Whatever the caller can get wrong raises an error of `SPHINX_V.errors`.
+
+    `load_report` says what was loaded from the checkpoint and what was not; None for a model that was not loaded.
     """
 
-    def __init__(self, model: SphinxV, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: SphinxV, tokenizer: Tokenizer, load_report: LoadReport | None = None) -> None:
         if tokenizer.vocab_size > model.config.llm.vocab_size:
             raise UsageError(
                 f"the tokenizer has {tokenizer.vocab_size} pieces, the model {model.config.llm.vocab_size};"
@@ -59,6 +76,7 @@ class SPHINX_V_Model:
         self.config = model.config
         self.tokenizer = tokenizer
         self.processor = Processor(model.config, tokenizer)
+        self.load_report = load_report
 
     @staticmethod
     def from_pretrained(
@@ -69,13 +87,21 @@ class SPHINX_V_Model:
         tensor_parallel: int = 1,
         initialise_missing: str = "none",
         seed: int = 0,
+        tokenizer_file: str | os.PathLike[str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        replicas: str = "check",
     ) -> SPHINX_V_Model:
         """Loads a released folder, our own folder, or a starting point (Meta's LLaMA, SPHINX-v2-1k).
 
         `device`: by default the GPU where there is one; `dtype`: by default the file's. `tensor_parallel` N: run under
         `torchrun --nproc_per_node=N`; each process then holds its share of the language model, on its own GPU, and all
         of them must make the same calls. `initialise_missing` ("none", "prompts", "all") says what may be drawn at
-        random, from `seed`, where the checkpoint has no such tensor. Raises CheckpointError, ConfigError, UsageError.
+        random, from `seed`, where the checkpoint has no such tensor. `tokenizer_file` takes the place of the folder's
+        `tokenizer.model`; `overrides` changes single sizes, such as {"llm.max_seq_len": 4096}; `replicas` "first"
+        accepts shards that disagree in a tensor that all of them hold.
+
+        Warns (CheckpointWarning) of tensors drawn at random and of unknown ones; `load_report` has all their names.
+        Raises CheckpointError, ConfigError, UsageError.
         """
         place = local_device(device)
         parallelize = None
@@ -83,9 +109,19 @@ class SPHINX_V_Model:
             place = local_device(place.type)
             parallelize = tensor_parallel_plan(init_mesh(tensor_parallel, place.type))
         loaded = load_model(
-            path, device=place, dtype=dtype, parallelize=parallelize, initialise_missing=initialise_missing, seed=seed
+            path,
+            device=place,
+            dtype=dtype,
+            parallelize=parallelize,
+            initialise_missing=initialise_missing,
+            seed=seed,
+            tokenizer_file=tokenizer_file,
+            overrides=overrides,
+            replicas=replicas,
         )
-        return SPHINX_V_Model(loaded.model, Tokenizer(loaded.tokenizer_bytes, f"tokenizer of {os.fspath(path)}"))
+        _warn_about(loaded.report, os.fspath(path))
+        source = f"tokenizer of {os.fspath(path)}" if tokenizer_file is None else os.fspath(tokenizer_file)
+        return SPHINX_V_Model(loaded.model, Tokenizer(loaded.tokenizer_bytes, source), loaded.report)
 
     def save_pretrained(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Writes our own folder (safetensors, configuration, tokenizer), which `from_pretrained` loads.
@@ -106,14 +142,22 @@ class SPHINX_V_Model:
         """Logits [T, vocab] float32 of the last T positions of one row, T = text tokens with BOS.
 
         With a picture row 0 stands at `end_vp` and predicts the first token after BOS; without one it is BOS itself.
+        Raises UsageError for several rows and for a sequence longer than the model's context.
         """
         if inputs.batch_size != 1:
             raise UsageError(f"logits() takes one row, got {inputs.batch_size}; call it row by row.")
+        text, visual = inputs.token_ids.shape[1], 0 if inputs.pixels is None else self.config.visual_length
+        limit = self.config.llm.max_seq_len
+        if text + visual > limit:
+            raise UsageError(
+                f"the text takes {text} tokens and the picture with its marks {visual}, together {text + visual}; the"
+                f" model's context is {limit}. Shorten the text by at least {text + visual - limit} tokens."
+            )
         return self.model(inputs.to(self.device))[0].float()
 
     def generate_response(
         self,
-        turns: Sequence[Any],
+        turns: Iterable[Any],
         prompts: Iterable[Any] | None = None,
         image: Any = None,
         max_gen_len: int = 512,
@@ -131,7 +175,7 @@ class SPHINX_V_Model:
 
     def stream_response(
         self,
-        turns: Sequence[Any],
+        turns: Iterable[Any],
         prompts: Iterable[Any] | None = None,
         image: Any = None,
         max_gen_len: int = 512,
@@ -148,18 +192,24 @@ class SPHINX_V_Model:
         steps = generate_steps(self.model, self.tokenizer, inputs, [options])
         return (piece for (piece,) in steps if piece)
 
-    def generate_batch(self, requests: Sequence[Request], *, max_rows: int = 8) -> list[str]:
+    def generate_batch(self, requests: Iterable[Request], *, max_rows: int = 8) -> list[str]:
         """Answers to many requests, in their order; each equals the answer that the request would get alone.
 
         Requests of similar length run together, at most `max_rows` at a time; with and without pictures may be mixed.
         """
         return [answer.text for answer in self.answer_batch(requests, max_rows=max_rows)]
 
-    def answer_batch(self, requests: Sequence[Request], *, max_rows: int = 8) -> list[Answer]:
+    def answer_batch(self, requests: Iterable[Request], *, max_rows: int = 8) -> list[Answer]:
         """As `generate_batch`, with token ids and the reason why each answer ended."""
+        if not isinstance(requests, Iterable):
+            raise UsageError(f"requests is a {type(requests).__name__}; give a list of them, also for a single one.")
+        requests = list(requests)
+        for number, request in enumerate(requests, start=1):
+            if not isinstance(request, Request):
+                raise UsageError(f"request {number} is {request!r}; give Request(turns, prompts, image).")
         if not requests:
             raise UsageError("the batch is empty; give at least one Request.")
-        if max_rows < 1:
+        if whole_number(max_rows, "max_rows") < 1:
             raise UsageError(f"max_rows is {max_rows}; give at least 1.")
         answers: dict[int, Answer] = {}
         for numbers in self._groups(requests, max_rows):
@@ -177,3 +227,20 @@ class SPHINX_V_Model:
             numbers.sort(key=lambda n: lengths[n])
             for start in range(0, len(numbers), max_rows):
                 yield numbers[start : start + max_rows]
+
+
+def _warn_about(report: LoadReport, path: str) -> None:
+    if report.initialised:
+        warnings.warn(
+            f"{path}: {len(report.initialised)} tensors are not in the checkpoint and were drawn at random:"
+            f" {few(report.initialised)}; train them before you trust an answer.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    if report.unknown:
+        warnings.warn(
+            f"{path}: {len(report.unknown)} tensors are unknown and were left out: {few(report.unknown)};"
+            " if they matter, this is a checkpoint of another model.",
+            CheckpointWarning,
+            stacklevel=3,
+        )

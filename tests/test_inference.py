@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
-from SPHINX_V import Box, Point, UsageError
+from SPHINX_V import Box, Point, SPHINX_V_Model, UsageError
 from SPHINX_V.inference import build_parser, default_question, main
 from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
@@ -116,6 +118,18 @@ def test_a_region_that_is_not_there_is_one_line_of_warning(capsys):
     assert err == "warning: the question names <Region 4>, but 1 prompts are given.\n"
 
 
+def test_a_checkpoint_with_unknown_tensors_is_one_line_of_warning(capsys, tmp_path):
+    folder = shutil.copytree(GOLDEN, tmp_path / "golden")
+    for path in folder.glob("*.pth"):
+        stored = torch.load(path, weights_only=True)
+        torch.save({"model": {**stored["model"], "llma.lora.a": torch.zeros(1)}}, path)
+    words = ["--checkpoint", folder, "--device", "cpu", *GREEDY, "--question", "What is red?"]
+    code, _, err = called(capsys, *words)
+    assert code == 0
+    assert err.startswith(f"warning: {folder}: 1 tensors are unknown")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "words, part",
     [
@@ -143,6 +157,23 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(capsys, tmp_path, monk
     code, out, err = called(capsys, *BASE, *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
+    assert part in err
+
+
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["--temperature", "-1"], "temperature is -1.0"),
+        (["--top_p", "2"], "top_p is 2.0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--max_gen_len", "0"], "max_gen_len is 0"),
+        (["--question", " "], "no question"),
+    ],
+)
+def test_options_are_checked_before_the_model_is_loaded(capsys, monkeypatch, words, part):
+    monkeypatch.setattr(SPHINX_V_Model, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+    code, _, err = called(capsys, *BASE, "--point", "5,5", *words)
+    assert code == 2
     assert part in err
 
 

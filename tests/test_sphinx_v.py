@@ -1,6 +1,7 @@
 """The facade: load, ask, stream, batch, save; what the golden says and what a user may do wrong."""
 
 import copy
+import shutil
 import warnings
 
 import numpy
@@ -8,7 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from SPHINX_V import Box, ConfigError, Mask, Point, PromptWarning, Request, Scribble, SPHINX_V_Model, UsageError
+from SPHINX_V import (
+    Box,
+    CheckpointError,
+    CheckpointWarning,
+    ConfigError,
+    Mask,
+    Point,
+    PromptWarning,
+    Request,
+    Scribble,
+    SPHINX_V_Model,
+    UsageError,
+)
 from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.weights.load import load_model
 
@@ -129,6 +142,79 @@ def test_bfloat16_answers_and_gives_float32_logits(golden, question, picture):
     assert small.generate_response([[question, None]], [[5, 5]], picture, max_gen_len=6, temperature=1.0)
 
 
+@pytest.fixture
+def copied(golden, tmp_path):
+    """The golden's folder, free to be changed."""
+    return shutil.copytree(golden, tmp_path / "golden")
+
+
+def change_shards(folder, change):
+    for path in folder.glob("*.pth"):
+        stored = torch.load(path, weights_only=True)
+        change(stored["model"])
+        torch.save(stored, path)
+
+
+def test_the_report_is_kept_and_known_unused_tensors_are_no_warning(golden):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = SPHINX_V_Model.from_pretrained(golden, device="cpu")
+    assert (model.load_report.initialised, model.load_report.unknown) == ((), ())
+    assert len(model.load_report.unused) == 8
+    assert SPHINX_V_Model(model.model, model.tokenizer).load_report is None
+
+
+def test_random_and_unknown_tensors_are_warned_of_once_each(copied):
+    def change(shard):
+        for name in [name for name in shard if "vp_" in name or "_vp" in name]:
+            del shard[name]
+        shard.update({f"llma.lora.{number}": torch.zeros(1) for number in range(9)})
+
+    change_shards(copied, change)
+    with pytest.warns(CheckpointWarning) as caught:
+        model = SPHINX_V_Model.from_pretrained(copied, device="cpu", initialise_missing="prompts")
+    random, unknown = (str(warning.message) for warning in caught)
+    assert f"{copied}: 15 tensors are not in the checkpoint and were drawn at random: start_vp, end_vp, " in random
+    assert "(11 more)" in random
+    assert f"{copied}: 9 tensors are unknown and were left out: llma.lora.0, " in unknown
+    assert "(5 more)" in unknown
+    assert (len(model.load_report.initialised), len(model.load_report.unknown)) == (15, 9)
+    assert all(warning.filename == __file__ for warning in caught)
+
+
+def test_a_tokenizer_from_elsewhere(copied, golden):
+    (copied / "tokenizer.model").unlink()
+    with pytest.raises(CheckpointError, match="name one with tokenizer_file"):
+        SPHINX_V_Model.from_pretrained(copied, device="cpu")
+    found = SPHINX_V_Model.from_pretrained(copied, device="cpu", tokenizer_file=golden / "tokenizer.model")
+    assert found.tokenizer.vocab_size == 768
+    with pytest.raises(CheckpointError, match=r"config\.json: not a SentencePiece model"):
+        SPHINX_V_Model.from_pretrained(copied, device="cpu", tokenizer_file=golden / "config.json")
+
+
+def test_shards_that_disagree_can_be_accepted(copied):
+    generator = torch.Generator().manual_seed(0)
+    change_shards(copied, lambda shard: shard["llma.norm.weight"].add_(torch.rand(1, generator=generator)))
+    with pytest.raises(CheckpointError, match="replicas first"):
+        SPHINX_V_Model.from_pretrained(copied, device="cpu")
+    SPHINX_V_Model.from_pretrained(copied, device="cpu", replicas="first")
+
+
+def test_sizes_can_be_overridden(golden, question):
+    short = SPHINX_V_Model.from_pretrained(golden, device="cpu", overrides={"llm.max_seq_len": 128})
+    assert short.config.llm.max_seq_len == 128
+    with pytest.raises(UsageError, match="context is 128"):
+        list(short.stream_response([["word " * 200, None]]))
+    with pytest.raises(ConfigError, match=r"no field 'lm\.dim'"):
+        SPHINX_V_Model.from_pretrained(golden, device="cpu", overrides={"lm.dim": 3})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", torch.int8])
+def test_a_type_that_weights_cannot_have_is_refused(golden, dtype):
+    with pytest.raises(UsageError, match=rf"dtype is {dtype!r}; pass a floating torch\.dtype"):
+        SPHINX_V_Model.from_pretrained(golden, device="cpu", dtype=dtype)
+
+
 @pytest.mark.parametrize(
     "change, part",
     [
@@ -142,6 +228,14 @@ def test_bfloat16_answers_and_gives_float32_logits(golden, question, picture):
         ({"prompts": [[1, 1]] * 11}, "11 prompts given"),
         ({"prompts": [[float("nan"), 1]]}, "finite"),
         ({"image": None}, "without a picture"),
+        ({"turns": [["word " * 900, None]]}, "context is 2048"),
+        ({"turns": None}, "turns is None"),
+        ({"turns": 5}, "turns is 5"),
+        ({"turns": "What?"}, "turns is 'What"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"top_p": None}, "top_p is None"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"max_gen_len": "8"}, "max_gen_len is '8'"),
     ],
 )
 def test_wrong_arguments_are_refused_before_the_first_piece(model, question, picture, change, part):
@@ -160,10 +254,58 @@ def test_other_wrong_calls(model, question, golden):
         model.generate_batch([])
     with pytest.raises(UsageError, match="max_rows is 0"):
         model.generate_batch([Request([[question, None]])], max_rows=0)
+    with pytest.raises(UsageError, match="max_rows is '8'; give a whole number"):
+        model.generate_batch([Request([[question, None]])], max_rows="8")
+    with pytest.raises(UsageError, match="requests is a Request; give a list"):
+        model.generate_batch(Request([[question, None]]))
+    with pytest.raises(UsageError, match=r"request 2 is 'What\?'; give Request"):
+        model.generate_batch([Request([[question, None]]), "What?"])
     with pytest.raises(UsageError, match="tensor_parallel is 2, but 1 process runs"):
         SPHINX_V_Model.from_pretrained(golden, device="cpu", tensor_parallel=2)
     with pytest.raises(UsageError, match="cpu, cuda"):
         SPHINX_V_Model.from_pretrained(golden, device="toaster")
+
+
+@pytest.mark.parametrize(
+    "change, part",
+    [
+        ({"turns": 5}, "turns is 5"),
+        ({"turns": []}, "conversation is empty"),
+        ({"prompts": [[1, 2, 3]]}, "prompt 1"),
+        ({"stops": "###"}, "stops is '###'; give a list of texts"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"max_gen_len": 0}, "max_gen_len is 0"),
+    ],
+)
+def test_a_wrong_request_is_refused_where_it_is_made(change, part):
+    with pytest.raises(UsageError, match=part):
+        Request(**{"turns": [["Why?", None]], **change})
+
+
+def test_turns_and_prompts_may_come_from_generators(model, question, picture):
+    turns, prompts = [["Who?", "A cat."], [question, None]], [[5, 5], [9, 9]]
+
+    def options():
+        return {"turns": (turn for turn in turns), "prompts": (mark for mark in prompts), "image": picture}
+
+    expected = model.generate_response(turns, prompts, picture, 6, 0.0)
+    assert model.generate_response(**options(), max_gen_len=6, temperature=0.0) == expected
+    request = Request(**options(), max_gen_len=6, temperature=0.0)
+    assert model.generate_batch(request for _ in range(2)) == [expected, expected]
+
+
+def test_logits_of_more_than_the_context_are_refused(model, picture):
+    visual, limit = model.config.visual_length, model.config.llm.max_seq_len
+    inputs = model.processor(picture, None, [["word " * 900, None]])
+    length = inputs.token_ids.shape[1]
+    with pytest.raises(
+        UsageError, match=rf"takes {length} tokens .* {visual}, .* is {limit}\. .* {length + visual - limit} "
+    ):
+        model.logits(inputs)
+    fitting = type(inputs)(torch.ones(1, limit, dtype=torch.int64), torch.tensor([limit]))
+    assert model.logits(fitting).shape[0] == limit
+    with pytest.raises(UsageError, match=rf"takes {limit + 1} tokens"):
+        model.logits(type(inputs)(torch.ones(1, limit + 1, dtype=torch.int64), torch.tensor([limit + 1])))
 
 
 def test_a_tokenizer_of_another_model_is_refused(golden):

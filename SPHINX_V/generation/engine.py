@@ -5,7 +5,7 @@ Prefill and a decode step are two functions of tensors; the loop around them own
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from SPHINX_V.errors import UsageError
 from SPHINX_V.generation.cache import KeyValueCache
-from SPHINX_V.generation.sampling import Sampler, Sampling
+from SPHINX_V.generation.sampling import Sampler, Sampling, whole_number
 from SPHINX_V.generation.text import AnswerText
 from SPHINX_V.inputs import ModelInputs
 from SPHINX_V.model.sphinx_v import SphinxV
@@ -29,16 +29,25 @@ _CONTEXT = 8  # ids of the prompt that the text decoder may look back at
 class Options:
     """How one row is answered: at most `max_gen_len` new tokens, ended sooner by EOS or by one of `stops`.
 
-    An answer also ends where the model's context is full. Raises UsageError for `max_gen_len` below 1.
+    An answer also ends where the model's context is full. Raises UsageError for a `max_gen_len` that is no whole number
+    of at least 1, and for `stops` that are no list of texts.
     """
 
     max_gen_len: int = 512
     sampling: Sampling = field(default_factory=Sampling)
-    stops: tuple[str, ...] = (STOP,)
+    stops: Sequence[str] = (STOP,)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "max_gen_len", whole_number(self.max_gen_len, "max_gen_len"))
         if self.max_gen_len < 1:
             raise UsageError(f"max_gen_len is {self.max_gen_len}; give at least 1 token.")
+        # A text is a sequence of texts, too: each of its letters would end the answer.
+        if isinstance(self.stops, str) or not isinstance(self.stops, Iterable):
+            raise UsageError(f"stops is {self.stops!r}; give a list of texts, also for a single one: [{STOP!r}].")
+        object.__setattr__(self, "stops", tuple(self.stops))
+        for stop in self.stops:
+            if not isinstance(stop, str) or not stop:
+                raise UsageError(f"a stop string is {stop!r}; give a text of at least 1 character, or leave it out.")
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ def generate_steps(
 
     `inputs` are rows of any text lengths, padded on the right, all with a picture or all without; `options` has one
     entry per row. The rows' answers do not depend on each other. Dropping the generator frees the cache.
-    Raises UsageError for an empty batch and for a context overflow, before anything is computed.
+    Raises UsageError for an empty batch and for a context overflow: at the call, before anything is computed.
     """
     if inputs.batch_size == 0 or inputs.batch_size != len(options):
         raise UsageError(f"{inputs.batch_size} rows with {len(options)} options; give one for each of at least 1 row.")
@@ -168,11 +177,19 @@ def generate_steps(
         _Row(AnswerText(tokenizer, ids[max(0, n - _CONTEXT) : n], option.stops), limit, tokenizer.eos_id)
         for ids, n, option, limit in zip(inputs.token_ids.tolist(), lengths, options, limits, strict=True)
     ]
+    return _decode(model, inputs, rows, [option.sampling for option in options], tokenizer.vocab_size)
+
+
+def _decode(
+    model: SphinxV, inputs: ModelInputs, rows: Sequence[_Row], sampling: Sequence[Sampling], pieces: int
+) -> Generator[list[str], None, list[Answer]]:
+    """The loop of `generate_steps`; a generator runs only when it is asked, so all checks stand in front of it."""
     device = model.start_img.device
-    sampler = Sampler([option.sampling for option in options], device)
-    logits, state = prefill(model, inputs.to(device), max(limits))
+    sampler = Sampler(sampling, device)
+    logits, state = prefill(model, inputs.to(device), max(row.limit for row in rows))
     while True:
-        tokens = sampler(logits)
+        # Some vocabularies are padded to a round size: an id beyond the tokenizer's `pieces` has no text.
+        tokens = sampler(logits[:, :pieces])
         # The one place where the host waits for the device: stop strings and streams need the ids.
         yield [row.push(token) for row, token in zip(rows, tokens.tolist(), strict=True)]
         if all(row.finish is not None for row in rows):

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from SPHINX_V.errors import UsageError
 
+# Smaller temperatures are 0 in float32, or on a GPU, and 0 / 0 is no probability. This one is greedy in effect.
+_LOWEST_TEMPERATURE = torch.finfo(torch.float32).tiny
+
+
+def whole_number(value: Any, name: str) -> int:
+    """An int from any integer type, numpy's too. Raises UsageError that names the option."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise UsageError(f"{name} is {value!r}; give a whole number.")
+    return int(value)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise UsageError(f"{name} is {value!r}; give a number.")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How one row is sampled: `temperature` 0 is greedy; `top_p` keeps the likeliest tokens of that total probability.
 
-    Raises UsageError for a temperature below 0 or not finite, `top_p` outside [0, 1], a seed outside [0, 2⁶³).
+    Raises UsageError for a temperature below 0 or not finite, `top_p` outside [0, 1], a seed outside [0, 2⁶³), and for
+    what is no number.
     """
 
     temperature: float = 0.1
@@ -24,6 +46,9 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", _number(self.temperature, "temperature"))
+        object.__setattr__(self, "top_p", _number(self.top_p, "top_p"))
+        object.__setattr__(self, "seed", whole_number(self.seed, "seed"))
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UsageError(f"temperature is {self.temperature}; give 0 (greedy) or a finite number above 0.")
         if not 0 <= self.top_p <= 1:
@@ -45,7 +70,7 @@ class Sampler:
             return
         greedy = [row.temperature == 0 for row in rows]
         self._greedy = torch.tensor(greedy, device=device)
-        self._temperature = torch.tensor([[row.temperature or 1.0] for row in rows], device=device)
+        self._temperature = torch.tensor([[max(row.temperature, _LOWEST_TEMPERATURE)] for row in rows], device=device)
         self._top_p = torch.tensor([[row.top_p] for row in rows], device=device)
         self._generators = [torch.Generator(device).manual_seed(row.seed) for row in rows]
 
@@ -54,7 +79,9 @@ class Sampler:
         likeliest = logits.argmax(dim=-1)
         if self._all_greedy:
             return likeliest
-        scaled = logits.float() / self._temperature
+        wide = logits.float()
+        # Below the greatest nothing overflows, however low the temperature is: the likeliest stays 0, the others fall.
+        scaled = (wide - wide.amax(dim=-1, keepdim=True)) / self._temperature
         probabilities, order = scaled.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(dim=-1) - probabilities
         kept = probabilities.masked_fill(before > self._top_p, 0.0)

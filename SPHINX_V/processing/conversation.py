@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,11 @@ class Rendered:
     targets: tuple[tuple[int, int], ...]
 
 
-def as_turns(values: Sequence[Any]) -> tuple[Turn, ...]:
+def as_turns(values: Iterable[Any]) -> tuple[Turn, ...]:
     """Turns from `[[question, answer or None], …]`; only the last may be open. The argument is not changed."""
-    turns = []
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UsageError(f"turns is {values!r}; give a list of turns, such as [[question, None]].")
+    values, turns = list(values), []
     for number, value in enumerate(values, start=1):
         if isinstance(value, Turn):
             turn = value

@@ -22,6 +22,7 @@ PAD_COLOR = tuple(int(mean * 255) for mean in CLIP_MEAN)  # (122, 116, 104)
 # MPO, the form of many cameras, is opened by the JPEG reader and is no name that PIL knows before that.
 ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 16_384  # a picture is padded to a square of its long side, which then takes 1 GiB
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that lie on their side
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -114,6 +115,12 @@ def _check_header(picture: Image.Image, name: str) -> None:
         raise DataError(f"{name}: {width}×{height} pixels, an empty picture; give one of at least 1×1.")
     if width * height > MAX_PIXELS:
         raise DataError(f"{name}: {width}×{height} pixels, the limit is {MAX_PIXELS}; make it smaller.")
+    side = max(width, height)
+    if side > MAX_SIDE:
+        raise DataError(
+            f"{name}: {width}×{height} pixels, padded to a square {side}×{side} = {side**2}; the limit is"
+            f" {MAX_SIDE}×{MAX_SIDE} = {MAX_SIDE**2}, so make the long side at most {MAX_SIDE}."
+        )
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise DataError(f"{name}: an animation or a file of several pages; save the frame you mean as a picture.")
     if picture.mode in _DEEP_MODES:
@@ -121,16 +128,18 @@ def _check_header(picture: Image.Image, name: str) -> None:
 
 
 def as_picture(value: Any) -> Image.Image:
-    """A picture from a path, a PIL image or an array [H, W, 3] uint8, as RGB."""
+    """A picture from a path, a PIL image or a uint8 array: [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA; as RGB."""
     if isinstance(value, (str, os.PathLike)):
         return open_picture(value)
     if isinstance(value, Image.Image):
         return to_rgb(value)
-    if isinstance(value, numpy.ndarray) and value.dtype == numpy.uint8 and value.ndim == 3 and value.shape[2] == 3:
+    is_bytes = isinstance(value, numpy.ndarray) and value.dtype == numpy.uint8
+    if is_bytes and (value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4))):
         return to_rgb(Image.fromarray(value))
     shape = f" of shape {value.shape}, {value.dtype}" if isinstance(value, numpy.ndarray) else ""
     raise UsageError(
-        f"a picture cannot be a {type(value).__name__}{shape}; give a path, a PIL image or a [H, W, 3] uint8."
+        f"a picture cannot be a {type(value).__name__}{shape}; give a path, a PIL image or a uint8 array of shape"
+        " [H, W], [H, W, 3] or [H, W, 4]."
     )
 
 

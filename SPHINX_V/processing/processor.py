@@ -41,12 +41,12 @@ class Processor:
         self.tokenizer = tokenizer
 
     def __call__(
-        self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Sequence[Any] = ()
+        self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Iterable[Any] = ()
     ) -> ModelInputs:
         """Inputs of one conversation whose last turn is open.
 
-        `image`: path, PIL image, [H, W, 3] uint8 array, or None for text only; `prompts`: typed prompts or raw lists in
-        pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`.
+        `image`: path, PIL image, uint8 array (see `as_picture`), or None for text only; `prompts`: typed prompts or raw
+        lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`.
         Raises UsageError for prompts outside the picture, too many, or without a picture, and for an empty question.
         """
         conversation = as_turns(turns)

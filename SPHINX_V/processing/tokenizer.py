@@ -61,6 +61,10 @@ class Tokenizer:
         mapping = self._pieces.encode(text, return_type="offset_mapping")
         return Encoded(mapping["ids"], mapping["offsets"])
 
+    def is_control(self, token: int) -> bool:
+        """True for BOS, EOS and other ids that stand for no text."""
+        return self._pieces.is_control(token)
+
     def decode(self, ids: list[int]) -> str:
         return self._pieces.decode(ids)
 
@@ -74,19 +78,27 @@ class StreamDecoder:
 
     def __init__(self, tokenizer: Tokenizer, context: list[int]) -> None:
         self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        for token in context:
+            self._append(token)
         # Some context in front keeps the leading space of the first piece.
-        self._ids = list(context[-4:])
+        self._ids = self._ids[-4:]
         self._start = 0
         self._shown = len(self._ids)
 
     def push(self, token: int) -> str:
         """The new text that this id completes; empty while a character is incomplete."""
-        self._ids.append(token)
+        self._append(token)
         return self._new_text(allow_broken=False)
 
     def flush(self) -> str:
         """What is left at the end, an incomplete character as U+FFFD."""
         return self._new_text(allow_broken=True)
+
+    def _append(self, token: int) -> None:
+        """Control ids have no text, but keep the bytes before and after them apart; one of a run is enough for that."""
+        if not (self._ids and self._tokenizer.is_control(token) and self._tokenizer.is_control(self._ids[-1])):
+            self._ids.append(token)
 
     def _new_text(self, allow_broken: bool) -> str:
         before = self._tokenizer.decode(self._ids[self._start : self._shown])
@@ -94,5 +106,8 @@ class StreamDecoder:
         if text.endswith("�") and not allow_broken:
             return ""
         self._start = max(self._start, self._shown - 1) if self._shown else 0
+        if self._start and self._tokenizer.is_control(self._ids[self._start]):
+            # A word after BOS alone would be taken for the beginning of a text and lose its space.
+            self._start -= 1
         self._shown = len(self._ids)
         return text[len(before) :]

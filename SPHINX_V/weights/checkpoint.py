@@ -17,7 +17,7 @@ from SPHINX_V.errors import CheckpointError
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.weights import folder, released, released_config
 from SPHINX_V.weights.entries import UNUSED_PREFIX, Entry
-from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo, read_json
+from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo, read_json, unreadable
 
 Kind = Literal["folder", "released", "meta_llama"]
 
@@ -36,7 +36,13 @@ class Source(Protocol):
 
     def where(self, name: str) -> str: ...
 
+    def stored_name(self, name: str) -> str: ...
+
+    def say_shape(self, name: str, shape: tuple[int, ...]) -> str: ...
+
     def differing(self, limit: int | None = None) -> Iterable[str]: ...
+
+    def uneven(self) -> Iterable[str]: ...
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,10 @@ class Checkpoint:
         found = self.compare(shapes)
         if found.mismatched:
             name = found.mismatched[0]
+            stored, asked = (self.source.say_shape(name, shape) for shape in (self.shapes()[name], shapes[name]))
             raise CheckpointError(
-                f"{self.source.where(name)} has the shape {list(self.shapes()[name])}, but the configuration asks for"
-                f" {list(shapes[name])} ({name}; {len(found.mismatched)} such tensors)."
+                f"{self.source.where(name)} has the shape {stored}, but the configuration asks for {asked}"
+                f" ({len(found.mismatched)} such tensors); take the configuration that belongs to these weights."
             )
         if found.unexpected:
             raise CheckpointError(
@@ -127,6 +134,14 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.source.where(name)} has other values than in the other shards; they are not of one training."
                 " Find the right files, or say replicas first to take those of the first shard."
+            )
+
+    def check_unused(self) -> None:
+        """Raises CheckpointError where a copy would not hold all of a tensor without use: shards differ in it."""
+        for name in self.source.uneven():
+            raise CheckpointError(
+                f"{self.source.where(name)} has no use, but is not the same in all shards, and a copy holds one of it."
+                " Say replicas first to keep the first that is found."
             )
 
 
@@ -152,9 +167,17 @@ def open_checkpoint(path: str | os.PathLike[str], config: SphinxVConfig | None =
     """Opens one of our folders, a released folder or a folder of Meta's LLaMA; `config` takes the place of the file's.
 
     Meta's LLaMA alone knows nothing of vision: without `config` the full encoders are meant.
-    Raises CheckpointError where files are missing, damaged or disagree, ConfigError where the sizes are wrong.
+    Raises CheckpointError where files are missing, damaged, not to be read or disagree, ConfigError where the sizes are
+    wrong.
     """
     root = Path(path)
+    try:
+        return _open(root, config)
+    except OSError as error:
+        raise unreadable(error.filename or root, error) from None
+
+
+def _open(root: Path, config: SphinxVConfig | None) -> Checkpoint:
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise CheckpointError(f"{root}: {problem}; give a folder with a checkpoint in it.")

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "--replicas",
         choices=("check", "first"),
         default="check",
-        help="first: where shards disagree in a tensor that all of them hold, take the first shard's",
+        help="first: where shards disagree in a tensor that should be the same in all, take the first shard's",
     )
 
     look = commands.add_parser("inspect", help="sizes, parameters by part, types, missing and unexpected names")

@@ -42,7 +42,7 @@ def convert(
 
     `shards`: number of weight files; by default 1 released shard, or as many safetensors as 5 GB each make. Without
     `dtype` every bit stays, unused tensors included. `replicas` "first" takes the first shard's copy where shards
-    disagree in a tensor that all of them hold.
+    disagree in a tensor that all of them hold, or in one without use.
 
     Raises CheckpointError, ConfigError, UsageError; `target` is then as before.
     """
@@ -54,6 +54,7 @@ def convert(
     missing = checkpoint.check(model_shapes(checkpoint.config)).missing
     if replicas == "check":
         checkpoint.check_replicas()
+        checkpoint.check_unused()
     entries = [entry.cast(dtype) for entry in checkpoint.entries()]
     if to == "folder":
         save_folder(target, entries, checkpoint.config, checkpoint.tokenizer_bytes, shards=shards, overwrite=overwrite)

@@ -88,8 +88,20 @@ class FolderFiles:
         stored = self._stored(name)
         return f"{self._file_of[stored].path}: tensor {stored}"
 
+    def stored_name(self, name: str) -> str:
+        """Our names are those of the files."""
+        return name
+
+    def say_shape(self, name: str, shape: tuple[int, ...]) -> str:
+        """For messages: shapes are stored as they are."""
+        return str(list(shape))
+
     def differing(self, limit: int | None = None) -> Iterable[str]:
         """Nothing is stored twice here."""
+        return ()
+
+    def uneven(self) -> Iterable[str]:
+        """As `differing`."""
         return ()
 
 
@@ -137,6 +149,7 @@ def save_folder(
     entries = as_entries(state)
     groups = _by_number(entries, shards) if shards is not None else _by_size(entries, shard_bytes)
     total = len(groups)
+    _check_types(entries)
     with new_folder(Path(path), overwrite) as folder:
         weight_map = {}
         for number, group in enumerate(groups, 1):
@@ -149,6 +162,15 @@ def save_folder(
         values = {"format": FORMAT, "version": VERSION, "model": config.model_dump(mode="json")}
         write_json(folder / CONFIG_FILE, values)
         (folder / TOKENIZER_FILE).write_bytes(tokenizer_bytes)
+
+
+def _check_types(entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        if entry.info.dtype not in _DTYPE_CODES:
+            raise CheckpointError(
+                f"tensor {entry.name} is {str(entry.info.dtype).removeprefix('torch.')}, which safetensors cannot hold;"
+                " convert to the released form, or remove it from the source."
+            )
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

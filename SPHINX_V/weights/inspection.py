@@ -103,7 +103,7 @@ def as_text(found: Inspection) -> str:
         *(f"    {part:<12}{count:>16,}" for part, count in found.parameters.items()),
         f"    {'total':<12}{found.total:>16,}",
     ]
-    for what in ("missing", "unexpected", "unknown"):
+    for what in ("missing", "unexpected", "unused", "unknown"):
         listed = getattr(found, what)
         lines.append(f"  {what}: {f'{len(listed)}: {few(listed)}' if listed else 'none'}")
     for name, shapes in found.mismatched.items():

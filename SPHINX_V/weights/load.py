@@ -18,6 +18,7 @@ from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.weights.checkpoint import Checkpoint, few, open_checkpoint
 from SPHINX_V.weights.local_part import copy_local, is_distributed, local_tensor
 from SPHINX_V.weights.names import PROMPT_PARTS
+from SPHINX_V.weights.tensor_files import unreadable
 
 InitialiseMissing = Literal["none", "prompts", "all"]
 Replicas = Literal["check", "first"]
@@ -73,6 +74,8 @@ def load_model(
     Raises CheckpointError, ConfigError or UsageError before anything is allocated.
     """
     how = _initialise_how(initialise_missing)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError(f"dtype is {dtype!r}; pass a floating torch.dtype, such as torch.bfloat16.")
     checkpoint = open_checkpoint(path, config)
     config = override(checkpoint.config, overrides or {}, str(path))
     tokenizer = _tokenizer(checkpoint, tokenizer_file)
@@ -207,7 +210,10 @@ def _tokenizer(checkpoint: Checkpoint, file: str | os.PathLike[str] | None) -> b
     if file is not None:
         if not Path(file).is_file():
             raise CheckpointError(f"{os.fspath(file)}: there is no such tokenizer file.")
-        return Path(file).read_bytes()
+        try:
+            return Path(file).read_bytes()
+        except OSError as error:
+            raise unreadable(file, error) from None
     if checkpoint.tokenizer_bytes is None:
         raise CheckpointError(
             f"{checkpoint.path}: has no tokenizer.model; copy it there or name one with tokenizer_file."
@@ -225,8 +231,10 @@ def _check(checkpoint: Checkpoint, model: SphinxV, how: InitialiseMissing, repli
     refused: Iterable[str] = {"none": missing, "prompts": beyond_prompts, "all": ()}[how]
     if refused:
         option = "all" if beyond_prompts else "prompts"
+        stored = [checkpoint.source.stored_name(name) for name in refused]
+        files = few(file.path.name for file in checkpoint.source.files)
         raise CheckpointError(
-            f"{checkpoint.path}: lacks {len(list(refused))} of the model's {len(shapes)} tensors: {few(refused)}."
+            f"{checkpoint.path}: {files}: lacks {len(stored)} of the model's {len(shapes)} tensors: {few(stored)}."
             f" If that is meant, initialise_missing={option!r} draws them at random."
         )
     if replicas == "check":

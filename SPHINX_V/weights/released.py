@@ -41,6 +41,12 @@ def _listing(folder: Path) -> list[Path]:
 
 
 def _in_order(folder: Path, found: dict[int, Path], total: int) -> list[Path]:
+    stray = next((path for index, path in found.items() if index >= total), None)
+    if stray is not None:
+        raise CheckpointError(
+            f"{folder}: holds {stray.name}, but of {total} shards the last has the number {max(total - 1, 0):02d};"
+            " remove it or rename it."
+        )
     missing = [index for index in range(total) if index not in found]
     if missing:
         numbers = ", ".join(f"{index:02d}" for index in missing[:8])
@@ -52,17 +58,22 @@ def _in_order(folder: Path, found: dict[int, Path], total: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where one tensor lies: its name in the files, singleton dimensions in front, split dimension as stored."""
+    """Where one tensor lies: its name in the files, singleton dimensions in front, split dimension as stored.
+
+    `file` is the first that has it; only tensors without use may be absent from others.
+    """
 
     name: str
-    lead: int
-    split: int | None
+    file: TensorFile
+    lead: int = 0
+    split: int | None = None
 
 
 class ReleasedShards:
     """The tensors of all shards under our names and in our shapes; nothing is read before `read`.
 
-    Raises CheckpointError where the shards disagree in names, shapes or types.
+    Raises CheckpointError where the shards disagree in names, shapes or types of tensors that the model uses. Of the
+    others, unused and unknown ones, the first that is found counts.
     """
 
     def __init__(self, files: list[Path]) -> None:
@@ -71,48 +82,59 @@ class ReleasedShards:
         self.unused: dict[str, TensorInfo] = {}
         self.unknown: dict[str, TensorInfo] = {}
         self._stored: dict[str, _Stored] = {}
-        self._check_same_names()
-        for name in self.files[0]:
-            self._place(name)
+        self._doubled: list[str] = []
+        first: dict[str, TensorFile] = {}
+        for file in self.files:
+            first.update({name: file for name in file if name not in first})
+        for name, file in first.items():
+            mapped = names.to_ours(name)
+            if mapped is None:
+                self._place_without_use(name, file)
+            else:
+                self._place(name, mapped)
 
-    def _check_same_names(self) -> None:
-        first = self.files[0]
-        for other in self.files[1:]:
-            for one, two in ((first, other), (other, first)):
-                lacking = next((name for name in one if name not in two), None)
-                if lacking is not None:
-                    raise CheckpointError(f"{two.path}: lacks tensor {lacking}, which {one.path.name} has.")
+    def _place(self, name: str, mapped: names.Mapped) -> None:
+        """Files one stored tensor under our name."""
+        lacking = next((file for file in self.files if name not in file), None)
+        if lacking is not None:
+            having = next(file for file in self.files if name in file)
+            raise CheckpointError(
+                f"{lacking.path}: lacks tensor {name}, which {having.path.name} has; copy the shards of one set."
+            )
+        if mapped.name in self._stored:
+            other = self._stored[mapped.name].name
+            raise CheckpointError(f"{self.files[0].path}: {name} and {other} are the same tensor; remove one of them.")
+        split = names.split_dimension(mapped.name) if len(self.files) > 1 else None
+        stored = self._stored[mapped.name] = _Stored(name, self.files[0], mapped.lead, split)
+        self.tensors[mapped.name] = self._info(stored)
 
-    def _place(self, name: str) -> None:
-        """Files one stored tensor under our name, as unused or as unknown."""
-        mapped = names.to_ours(name)
-        if mapped is None:
-            bare = names.PREFIX + name.removeprefix(names.PREFIX)
-            table = self.unused if names.is_unused(name) else self.unknown
-            ours, stored = bare, _Stored(name, 0, None)
-        else:
-            table, ours = self.tensors, mapped.name
-            split = names.split_dimension(ours) if len(self.files) > 1 else None
-            stored = _Stored(name, mapped.lead, split)
-        if ours in self._stored:
-            raise CheckpointError(f"{self.files[0].path}: {name} and {self._stored[ours].name} are the same tensor.")
-        self._stored[ours] = stored
-        table[ours] = self._info(stored, weight=mapped is not None)
+    def _place_without_use(self, name: str, file: TensorFile) -> None:
+        """Files a tensor that the model has no use for, whatever it is, so that it never keeps a model from loading."""
+        bare = names.PREFIX + name.removeprefix(names.PREFIX)
+        if bare in self._stored:
+            self._doubled.append(bare)
+            return
+        table = self.unused if names.is_unused(name) else self.unknown
+        self._stored[bare] = _Stored(name, file)
+        table[bare] = file.tensors[name]
 
-    def _info(self, stored: _Stored, weight: bool) -> TensorInfo:
-        info = self.files[0].tensors[stored.name]
-        where = f"{self.files[0].path}: tensor {stored.name}"
+    def _info(self, stored: _Stored) -> TensorInfo:
+        info = stored.file.tensors[stored.name]
+        where = f"{stored.file.path}: tensor {stored.name}"
         for other in self.files[1:]:
             if other.tensors[stored.name] != info:
                 theirs = other.tensors[stored.name]
                 raise CheckpointError(
                     f"{where} is {_say(info)}, but {_say(theirs)} in {other.path.name}; they are no set."
                 )
-        if weight and not info.dtype.is_floating_point:
+        if not info.dtype.is_floating_point:
             raise CheckpointError(f"{where} is {_say(info)}; weights must be of a floating type.")
-        if info.shape[: stored.lead] != (1,) * stored.lead or (stored.split or 0) >= max(len(info.shape), 1):
+        least = stored.lead + (0 if stored.split is None else stored.split + 1)
+        if info.shape[: stored.lead] != (1,) * stored.lead or len(info.shape) < least:
+            form = ", ".join(["1"] * stored.lead + ["n"] * (least - stored.lead) + ["…"])
             raise CheckpointError(
-                f"{where} has the shape {list(info.shape)}, which is none that a {stored.name} can have."
+                f"{where} has the shape {list(info.shape)}, but one of the form [{form}] is expected;"
+                " does the file come from another model?"
             )
         shape = list(info.shape[stored.lead :])
         if stored.split is not None:
@@ -123,7 +145,7 @@ class ReleasedShards:
         """The whole tensor in our shape. It may be a view of a mapped file: copy it, do not keep or change it."""
         stored = self._stored[name]
         if stored.split is None:
-            tensor = self.files[0].read(stored.name)
+            tensor = stored.file.read(stored.name)
             return tensor.reshape(tensor.shape[stored.lead :])
         return torch.cat([file.read(stored.name) for file in self.files], dim=stored.split)
 
@@ -144,19 +166,46 @@ class ReleasedShards:
 
     def where(self, name: str) -> str:
         """For messages: file and name there."""
-        return f"{self.files[0].path}: tensor {self._stored[name].name}"
+        return f"{self._stored[name].file.path}: tensor {self._stored[name].name}"
+
+    def stored_name(self, name: str) -> str:
+        """The name of our parameter in the files, whether they have it or not."""
+        if name in self._stored:
+            return self._stored[name].name
+        released = names.to_released(name).name
+        prefixed = any(stored.name.startswith(names.PREFIX) for stored in self._stored.values())
+        return released if prefixed else released.removeprefix(names.PREFIX)
+
+    def say_shape(self, name: str, shape: tuple[int, ...]) -> str:
+        """For messages: how a tensor that we have in `shape` lies in the files."""
+        stored, count = self._stored[name], len(self.files)
+        parts = ["1"] * stored.lead + [str(size) for size in shape]
+        if stored.split is None or stored.split >= len(shape):
+            return f"[{', '.join(parts)}]"
+        size, place = shape[stored.split], stored.lead + stored.split
+        parts[place] = f"{size}/{count}" if size % count else str(size // count)
+        return f"[{', '.join(parts)}] in each of {count} shards, {list(shape)} together"
 
     def differing(self, limit: int | None = None) -> Iterator[str]:
         """Our names of unsplit tensors that are not the same, bit by bit, in all shards; of at most `limit` bytes.
 
         They should be: every process of the training held one copy. Differing ones show shards of two trainings.
         """
-        for name, info in {**self.tensors, **self.unused, **self.unknown}.items():
+        for name, info in self.tensors.items():
             stored = self._stored[name]
             if stored.split is not None or (limit is not None and info.nbytes > limit):
                 continue
             first = self.files[0].read(stored.name)
             if not all(same_bits(first, other.read(stored.name)) for other in self.files[1:]):
+                yield name
+
+    def uneven(self) -> Iterator[str]:
+        """Names of unused and unknown tensors of which `read` gives a part only: the shards hold more than one form."""
+        yield from self._doubled
+        for name in [*self.unused, *self.unknown]:
+            stored = self._stored[name]
+            one, others = stored.file.read(stored.name), [file for file in self.files if file is not stored.file]
+            if not all(stored.name in other and same_bits(one, other.read(stored.name)) for other in others):
                 yield name
 
 

@@ -32,10 +32,11 @@ def save_released(
     """Writes a released folder of `shards` files from a state dict under our names, or from entries.
 
     In memory are one shard and the tensor being cut; every entry is read once per shard.
-    Raises UsageError where `shards` does not divide a split dimension or a number of heads, or `path` is taken.
+    Shards may cut through heads: they are put together when they are read. Raises UsageError where `shards` does not
+    divide a split dimension, or `path` is taken.
     """
     entries = as_entries(state)
-    check_shards(config, entries, shards)
+    check_shards(entries, shards)
     with new_folder(Path(path), overwrite) as folder:
         for index in range(shards):
             write_shard(folder / f"consolidated.{index:02d}-of-{shards:02d}.model.pth", entries, index, shards)
@@ -44,18 +45,17 @@ def save_released(
         (folder / TOKENIZER_FILE).write_bytes(tokenizer_bytes)
 
 
-def check_shards(config: SphinxVConfig, entries: Iterable[Entry], shards: int) -> None:
-    """Raises UsageError where the model cannot be cut into `shards` equal parts."""
+def check_shards(entries: Iterable[Entry], shards: int) -> None:
+    """Raises UsageError where the tensors cannot be cut into `shards` equal parts."""
     if shards < 1:
         raise UsageError(f"shards is {shards}; give at least 1.")
-    sizes = {"n_heads": config.llm.n_heads, "n_kv_heads": config.llm.kv_heads}
     for entry in entries:
         split = names.split_dimension(entry.name)
-        if split is not None:
-            sizes[f"dimension {split} of {entry.name}"] = entry.info.shape[split]
-    for what, size in sizes.items():
-        if size % shards:
-            raise UsageError(f"{shards} shards do not divide {what}, which is {size}; choose a divisor of it.")
+        if split is not None and entry.info.shape[split] % shards:
+            raise UsageError(
+                f"{shards} shards do not divide dimension {split} of {entry.name}, which is {entry.info.shape[split]};"
+                " choose a divisor of it."
+            )
 
 
 def write_shard(path: Path, entries: Iterable[Entry], index: int, shards: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from SPHINX_V.errors import CheckpointError
 # Opening again costs a quarter of a second for the 13B's 2,364 names, hence the share of the file's own size.
 _SMALLEST_BUDGET = 4 << 20
 _BUDGET_SHARE = 64
+
+# In PyTorch's refusal of a pickle: the name of what is no tensor.
+_FOREIGN = re.compile(r"GLOBAL (\S+)")
 
 # safetensors' own names of the types that weights come in.
 SAFETENSORS_DTYPES = {
@@ -61,10 +66,15 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise CheckpointError(f"{path}: there is no such file.")
+        try:
+            if not path.is_file():
+                raise CheckpointError(f"{path}: there is no such file.")
+            size = path.stat().st_size
+            path.open("rb").close()  # what the system refuses is told apart from what is damaged
+        except OSError as error:
+            raise unreadable(path, error) from None
         self._open = _open_safetensors if path.suffix == ".safetensors" else _open_torch
-        self._budget = max(_SMALLEST_BUDGET, path.stat().st_size // _BUDGET_SHARE)
+        self._budget = max(_SMALLEST_BUDGET, size // _BUDGET_SHARE)
         self._touched = 0
         self._view = self._open(path)
         self.tensors: dict[str, TensorInfo] = dict(self._view.infos())
@@ -144,10 +154,18 @@ def _load_torch(path: Path) -> Any:
             # The format before PyTorch 1.6 cannot be mapped.
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: not readable as weights ({_first_line(error)}); copy it again.") from None
+        raise CheckpointError(f"{path}: not readable as weights ({_why_not(error)}); copy it again.") from None
     raise CheckpointError(
         f"{path}: truncated at {path.stat().st_size} bytes, the archive's end is missing; copy it again."
     )
+
+
+def _why_not(error: Exception) -> str:
+    """The first line of PyTorch's message, but for the one that advises to turn weights_only off: that runs code."""
+    if "weights_only" not in str(error):
+        return _first_line(error)
+    found = _FOREIGN.search(str(error))
+    return f"it holds {found.group(1) if found else 'damaged data or an object'}, which is no tensor and is never built"
 
 
 def _tensors_only(path: Path, loaded: Any) -> dict[str, Tensor]:
@@ -172,12 +190,21 @@ def copy_narrowed(target: Tensor, tensor: Tensor, dimension: int, start: int) ->
     target.copy_(tensor.narrow(dimension, start, target.shape[dimension]) if tensor.ndim else tensor)
 
 
+def unreadable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
+    """The error to raise where the system does not let a file or folder be read."""
+    return CheckpointError(
+        f"{os.fspath(path)}: cannot be read ({error.strerror or error}); give this process the right to read it."
+    )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises CheckpointError where the file is missing, no JSON or no object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+    except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except ValueError as error:
         raise CheckpointError(f"{path}: no JSON ({_first_line(error)}).") from None
     if not isinstance(values, dict):

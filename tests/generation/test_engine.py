@@ -1,5 +1,7 @@
 """The decoding loop: ends, limits, streams and batches, on the golden and on models that say what they are told."""
 
+import copy
+
 import pytest
 import torch
 
@@ -134,9 +136,44 @@ def test_decoding_runs_one_token_at_a_time(golden_model, golden_processor, monke
     assert widths == [int(inputs.lengths), 1, 1, 1, 1], "no recomputation of the prefix, no step after the last token"
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(1.0, 1.0, 3)])
+def test_ids_beyond_the_tokenizer_are_never_chosen(golden_model, golden_processor, sampling):
+    """A padded vocabulary answers as the same model without the padding, however likely the padding is."""
+    padded, tokenizer = copy.deepcopy(golden_model), golden_processor.tokenizer
+    padded.llm.output = torch.nn.Linear(padded.config.llm.dim, tokenizer.vocab_size + 32, bias=False)
+    with torch.no_grad():
+        padded.llm.output.weight[: tokenizer.vocab_size] = golden_model.llm.output.weight
+        padded.llm.output.weight[tokenizer.vocab_size :] = 50 * golden_model.llm.output.weight[:32]
+    inputs, options = golden_processor(turns=[["Hello?", None]]), [Options(12, sampling)]
+    assert padded(inputs).argmax(-1).max() >= tokenizer.vocab_size, "the padding is the likeliest somewhere"
+    assert generate(padded, tokenizer, inputs, options) == generate(golden_model, tokenizer, inputs, options)
+
+
 def test_bad_calls_are_refused(golden_model, golden_processor):
     inputs = golden_processor(turns=[["Hello?", None]])
     with pytest.raises(UsageError, match="1 rows with 2 options"):
         generate(golden_model, golden_processor.tokenizer, inputs, [Options(), Options()])
-    with pytest.raises(UsageError, match="max_gen_len is 0"):
-        Options(0)
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        ({"max_gen_len": 0}, "max_gen_len is 0; give at least 1"),
+        ({"max_gen_len": 5.0}, "max_gen_len is 5.0; give a whole number"),
+        ({"max_gen_len": "5"}, "max_gen_len is '5'; give a whole number"),
+        ({"max_gen_len": None}, "max_gen_len is None"),
+        ({"stops": "###"}, r"stops is '###'; give a list of texts, .*\['\\n###'\]"),
+        ({"stops": None}, "stops is None; give a list"),
+        ({"stops": ["a", 5]}, "a stop string is 5; give a text"),
+        ({"stops": [""]}, "a stop string is ''; give a text"),
+    ],
+)
+def test_impossible_options_are_refused(options, part):
+    with pytest.raises(UsageError, match=part):
+        Options(**options)
+
+
+def test_a_prompt_that_fills_the_context_is_refused_at_the_call(golden_model, golden_processor):
+    inputs = golden_processor(turns=[["word " * 2048, None]])
+    with pytest.raises(UsageError, match="context is 2048"):
+        generate_steps(golden_model, golden_processor.tokenizer, inputs, [Options()])

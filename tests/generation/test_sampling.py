@@ -1,5 +1,6 @@
 """Sampling draws what its options say, by its own seed alone."""
 
+import numpy
 import pytest
 import torch
 
@@ -67,6 +68,25 @@ def test_a_low_temperature_comes_near_greedy():
     assert {step[0] for step in draw(logits, Sampling(0.01, 1.0, 0), steps=100)} == {1}
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-40, 1e-46, 1e-300])
+def test_the_tiniest_temperatures_are_greedy(temperature):
+    """1e-40 divides a difference into infinity, 1e-46 is 0 in float32, 1e-300 in any type of the device."""
+    logits = 100 + random_logits(4)
+    assert draw(logits, *[Sampling(temperature, 1.0, seed) for seed in range(4)]) == [logits.argmax(-1).tolist()]
+    assert draw(-logits, *[Sampling(temperature, 0.0, seed) for seed in range(4)]) == [logits.argmin(-1).tolist()]
+
+
+def test_the_highest_temperature_draws_from_all_tokens():
+    drawn = draw(random_logits(1, vocab=8), Sampling(1e300, 1.0, 0), steps=200)
+    assert {step[0] for step in drawn} == set(range(8))
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = Sampling(numpy.float32(0.5), numpy.float64(1.0), numpy.int64(3))
+    assert given == Sampling(0.5, 1.0, 3)
+    assert draw(random_logits(1), given) == draw(random_logits(1), Sampling(0.5, 1.0, 3))
+
+
 @pytest.mark.parametrize(
     "options, part",
     [
@@ -76,6 +96,16 @@ def test_a_low_temperature_comes_near_greedy():
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"top_p": -1.0}, "top_p is -1.0"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"seed": 1.5}, "seed is 1.5; give a whole number"),
+        ({"seed": None}, "seed is None; give a whole number"),
+        ({"temperature": "0.1"}, "temperature is '0.1'; give a number"),
+        ({"temperature": None}, "temperature is None; give a number"),
+        ({"temperature": True}, "temperature is True; give a number"),
+        ({"temperature": 10**400}, "temperature is inf"),
+        ({"top_p": [0.5]}, r"top_p is \[0.5\]; give a number"),
+        ({"top_p": 1j}, "top_p is 1j; give a number"),
+        ({"top_p": float("nan")}, "top_p is nan"),
     ],
 )
 def test_impossible_options_are_refused(options, part):

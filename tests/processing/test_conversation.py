@@ -62,6 +62,7 @@ def test_turns_are_read_and_never_changed():
     assert as_turns(raw) == (Turn("<image> a", "b"), Turn("c", None))
     assert raw == before
     assert as_turns([("a", "b"), Turn("c")]) == (Turn("a", "b"), Turn("c"))
+    assert as_turns(turn for turn in raw) == as_turns(raw)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,9 @@ def test_turns_are_read_and_never_changed():
         ([["a"]], r"turn 1 is \['a'\]; give \[question, answer\]"),
         (["What is it?"], r"turn 1 is 'What is it\?'; give \[question, answer\]"),
         (["ab", "cd"], "turn 1 is 'ab'"),
+        ("What is it?", r"turns is 'What is it\?'; give a list of turns, such as \[\[question, None\]\]"),
+        (None, "turns is None; give a list"),
+        (5, "turns is 5; give a list"),
         ([["a\ud800", None]], "turn 1 holds half of a surrogate pair"),
         ([["a", "b"], ["c", "d\udfff"]], "turn 2 holds half of a surrogate pair"),
     ],

@@ -14,6 +14,7 @@ from SPHINX_V.errors import DataError, SphinxVError, UsageError
 from SPHINX_V.processing.image import (
     ALLOWED_FORMATS,
     MAX_PIXELS,
+    MAX_SIDE,
     PAD_COLOR,
     SquareFrame,
     as_picture,
@@ -188,6 +189,12 @@ def test_arrays_and_pil_pictures():
     assert as_picture(colours().convert("CMYK")).mode == "RGB"
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_grey_arrays_and_those_with_alpha_are_taken_as_their_pil_forms(mode):
+    picture = colours().convert(mode)
+    assert as_picture(numpy.asarray(picture)).tobytes() == as_picture(picture).tobytes()
+
+
 # ---- refusals
 
 
@@ -209,6 +216,27 @@ def test_too_many_pixels_are_refused_on_the_header(tmp_path, size):
     # A file without pixels that was refused for their number was refused before they were looked for.
     with pytest.raises(DataError, match=rf"bomb\.png: .*pixels.*{MAX_PIXELS}.*make it smaller"):
         open_picture(path)
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE + 1, 1), (2, 100_000), (3900, MAX_SIDE + 16)])
+def test_long_thin_pictures_are_refused_for_the_square_they_need(tmp_path, size):
+    path = tmp_path / "strip.png"
+    path.write_bytes(forged_png(*size))
+    side = max(size)
+    for opened in (open_picture, picture_size):
+        with pytest.raises(
+            DataError, match=rf"strip\.png: {size[0]}×{size[1]} .* {side**2}; the limit is .* {MAX_SIDE**2}"
+        ):
+            opened(path)
+    with pytest.raises(DataError, match="long side at most"):
+        as_picture(Image.new("L", (MAX_SIDE + 1, 1)))
+
+
+def test_panoramas_are_taken(tmp_path):
+    path = tmp_path / "panorama.png"
+    path.write_bytes(forged_png(16_000, 4000))
+    assert picture_size(path) == (16_000, 4000)
+    assert as_picture(Image.new("RGB", (16_000, 3))).size == (16_000, 3)
 
 
 def test_as_many_pixels_as_allowed_are_not_refused_for_their_number(tmp_path):
@@ -308,15 +336,23 @@ def test_damaged_files_raise_our_errors_only(tmp_path):
         assert refused > 5, kind
 
 
-@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 5), (5, 0, 4)])
 def test_an_empty_picture_is_refused(shape):
     with pytest.raises(DataError, match="an empty picture"):
         as_picture(numpy.zeros(shape, dtype=numpy.uint8))
 
 
 @pytest.mark.parametrize(
-    "value", [None, 5, b"bytes", [[1]], numpy.zeros((4, 4), dtype=numpy.uint8), numpy.zeros((4, 4, 3))]
+    "value",
+    [
+        None,
+        5,
+        b"bytes",
+        [[1]],
+        numpy.zeros((4, 4, 3)),
+        *(numpy.zeros(shape, numpy.uint8) for shape in ((4,), (4, 4, 2))),
+    ],
 )
 def test_what_is_no_picture_is_named(value):
-    with pytest.raises(UsageError, match=r"a picture cannot be a .*; give a path, a PIL image or a \[H, W, 3\] uint8"):
+    with pytest.raises(UsageError, match=r"a picture cannot be a .*; give a path, a PIL image or a uint8 array"):
         as_picture(value)

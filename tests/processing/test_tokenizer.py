@@ -136,6 +136,27 @@ def test_random_texts_stream_as_they_are(golden_tokenizer):
         assert "".join([golden_tokenizer.decode(ids[:1]), *pieces, rest]) == "x" + text
 
 
+@pytest.mark.parametrize("begin", [[], [1], [2, 1]])
+def test_control_ids_in_a_stream_leave_no_trace(golden_tokenizer, context, begin):
+    """A model may say BOS in the middle; the word after it keeps its space."""
+    first, second = golden_tokenizer.encode("a cat"), golden_tokenizer.encode("the dog")
+    ids = [1, *first, 1, *second, 1, 1, *second, 2]
+    pieces, rest = streamed(golden_tokenizer, [*begin, *context, *begin], ids)
+    assert "".join(pieces) + rest == " a cat the dog the dog" == after(golden_tokenizer, context, ids)
+    pieces, rest = streamed(golden_tokenizer, begin, ids)
+    assert "".join(pieces) + rest == golden_tokenizer.decode(ids) == "a cat the dog the dog"
+
+
+def test_random_ids_with_control_ids_stream_as_they_decode(golden_tokenizer, context):
+    chance = random.Random(2)
+    for _ in range(300):
+        ids = [chance.randrange(golden_tokenizer.vocab_size) for _ in range(chance.randrange(1, 25))]
+        for place in range(chance.randrange(1, 5)):
+            ids.insert(chance.randrange(len(ids) + 1), 1 + place % 2)
+        pieces, rest = streamed(golden_tokenizer, context, ids)
+        assert "".join(pieces) + rest == after(golden_tokenizer, context, ids)
+
+
 class CountingTokenizer(Tokenizer):
     """The tokenizer itself, which also counts the ids that it decodes."""
 

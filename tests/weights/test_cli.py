@@ -52,6 +52,13 @@ def _is_split(name):
     )
 
 
+def test_inspect_names_some_of_the_unused(golden, capsys):
+    assert main(["inspect", str(golden)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  unused: "))
+    assert line.startswith("  unused: 8: llma.")
+    assert line.endswith(", … (4 more)")
+
+
 def test_inspect_tells_what_does_not_fit(two_shards, capsys):
     for path in two_shards.glob("*.pth"):
         stored = torch.load(path, weights_only=True)
@@ -93,7 +100,7 @@ def test_errors_are_one_line_and_exit_code_2(tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--format", "released", "--shards", "3"], "3 shards do not divide n_heads"),
+        (["--format", "released", "--shards", "3"], "3 shards do not divide dimension 0 of llm."),
         (["--format", "folder", "--shards", "0"], "shards is 0; give 1 to"),
     ],
 )

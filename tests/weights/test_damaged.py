@@ -1,6 +1,9 @@
 """Every way in which files can be wrong ends in an error that names file, tensor and shapes; nothing is half-loaded."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +60,14 @@ def test_missing_shard(two_shards):
     refused(two_shards, "of 2 shards 1 are missing: number 00")
 
 
+def test_a_shard_beyond_the_last(two_shards):
+    (two_shards / SECOND).with_name("consolidated.02-of-02.model.pth").write_bytes(b"")
+    refused(two_shards, "holds consolidated.02-of-02.model.pth, but of 2 shards the last has the number 01")
+    for name in (FIRST, SECOND):
+        (two_shards / name).unlink()
+    refused(two_shards, "holds consolidated.02-of-02.model.pth")
+
+
 def test_gap_in_meta_shards(tmp_path):
     torch.save({}, tmp_path / "consolidated.01.pth")
     refused(tmp_path, "number 00")
@@ -76,16 +87,60 @@ def test_truncated_shard(keep, two_shards):
 
 def test_garbage(two_shards):
     (two_shards / SECOND).write_bytes(b"<!DOCTYPE html><html>please log in</html>" * 100)
-    refused(two_shards, SECOND, "not readable as weights")
+    refused(two_shards, SECOND, "not readable as weights (it holds damaged data or an object, which is no tensor")
 
 
 class Harmless:
     """Stands for any object in a pickle; weights_only must not build it."""
 
 
-def test_foreign_objects_are_not_unpickled(two_shards):
-    torch.save({"model": {"x": Harmless()}}, two_shards / SECOND)
-    refused(two_shards, SECOND, "not readable as weights")
+class Command:
+    """Stands for code in a pickle."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+@pytest.mark.parametrize(
+    "content, name", [(Harmless(), "test_damaged.Harmless, which"), (Command(), "posix.system, wh")]
+)
+@pytest.mark.parametrize("new_form", [True, False])
+def test_foreign_objects_are_not_unpickled(content, name, new_form, two_shards, tmp_path, monkeypatch):
+    """PyTorch's own message advises to load them after all."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {"x": content}}, two_shards / SECOND, _use_new_zipfile_serialization=new_form)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(two_shards)
+    message = str(caught.value)
+    assert f"{SECOND}: not readable as weights (it holds " in message
+    assert f"{name}" in message
+    assert "is no tensor and is never built); copy it again." in message
+    assert "weights_only" not in message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", [FIRST, "config.json", "tokenizer.model"])
+def test_files_that_may_not_be_read(name, two_shards, monkeypatch):
+    """As the system refuses them; the tests may run as root, whom it refuses nothing."""
+    opened = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: self.open("rb").read())
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding=None: self.open("r", encoding=encoding).read())
+    refused(two_shards, f"{two_shards / name}: cannot be read (Permission denied); give this process the right")
+
+
+def test_a_folder_that_may_not_be_read(two_shards, monkeypatch):
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    refused(two_shards, f"{two_shards}: cannot be read (Permission denied)")
 
 
 @pytest.mark.parametrize("content, words", [([1, 2], "a list"), ({"model": {"x": 3}}, "'x' is a int, not a tensor")])
@@ -108,7 +163,7 @@ def test_tensor_missing_in_one_shard(two_shards):
 
 def test_tensor_missing_in_all_shards(two_shards):
     edit_both(two_shards, lambda model: model.pop("llma.norm.weight"))
-    refused(two_shards, "lacks 1 of", "llm.norm.weight", "initialise_missing='all'")
+    refused(two_shards, f"{FIRST}, {SECOND}: lacks 1 of", ": llma.norm.weight.", "initialise_missing='all'")
 
 
 def test_shards_of_other_shapes(two_shards):
@@ -139,11 +194,15 @@ def test_shapes_that_the_configuration_does_not_ask_for(two_shards):
 @pytest.mark.parametrize(
     "key, value, words",
     [
-        ("vocab_size", 51, ["tok_embeddings.weight", "[52, 48]", "[51, 48]"]),
+        (
+            "vocab_size",
+            51,
+            ["llma.tok_embeddings.weight", "[52, 24] in each of 2", "[51, 24] in each of 2", "[51, 48]"],
+        ),
         ("dim", 64, ["llma.start_img", "[1, 1, 48]", "[1, 1, 64]"]),
-        ("n_kv_heads", 2, ["attention.wk.weight", "[24, 48]", "[12, 48]"]),
+        ("n_kv_heads", 2, ["attention.wk.weight", "[12, 48] in each", "[24, 48]", "[6, 48] in each", "[12, 48]"]),
         ("n_layers", 2, ["llma.layers.2.", "no place in the model"]),
-        ("n_layers", 4, ["lacks 9 of", "llm.layers.3."]),
+        ("n_layers", 4, ["lacks 9 of", "llma.layers.3."]),
     ],
 )
 def test_configuration_of_another_model(key, value, words, two_shards):
@@ -155,9 +214,40 @@ def test_configuration_of_another_model(key, value, words, two_shards):
 def test_leading_dimensions_must_be_single(two_shards):
     name = "llma.vp_encoder.point_embeddings.0.weight"
     edit_both(two_shards, lambda model: model.update({name: torch.zeros(2, 256)}))
-    refused(two_shards, FIRST, name, "[2, 256]")
+    refused(two_shards, FIRST, name, "shape [2, 256]", "form [1, …]")
     edit_both(two_shards, lambda model: model.update({name: torch.zeros(())}))
-    refused(two_shards, FIRST, name, "[]")
+    refused(two_shards, FIRST, name, "shape []", "form [1, …]")
+
+
+def test_split_tensors_need_the_dimension_that_is_split(two_shards):
+    edit_both(two_shards, lambda model: model.update({EMBEDDING: torch.zeros(52)}))
+    refused(two_shards, FIRST, EMBEDDING, "shape [52]", "form [n, n, …]")
+
+
+def test_expected_shapes_that_shards_cannot_have(two_shards):
+    edit_both(two_shards, lambda model: model.update({"llma.output.weight": torch.zeros(20, 48)}))
+    refused(two_shards, "llma.output.weight", "[20, 48] in each of 2 shards, [40, 48] together", "[26, 48] in each")
+    values = json.loads((two_shards / "config.json").read_text())
+    (two_shards / "config.json").write_text(json.dumps({**values, "vocab_size": 53}))
+    edit_both(two_shards, lambda model: model.update({EMBEDDING: torch.zeros(53, 24)}))
+    refused(two_shards, "llma.output.weight", "asks for [53/2, 48] in each of 2 shards, [53, 48] together")
+
+
+def test_missing_tensors_have_the_names_of_the_files(two_shards, tmp_path):
+    """Meta's have no prefix, and our own folders have our names."""
+    (tmp_path / "meta").mkdir()
+    llm = {"norm.weight": torch.ones(48)}
+    torch.save(llm, tmp_path / "meta" / "consolidated.00.pth")
+    sizes = {"dim": 48, "n_layers": 1, "n_heads": 8, "vocab_size": 52}
+    (tmp_path / "meta" / "params.json").write_text(json.dumps(sizes))
+    (tmp_path / "tokenizer.model").write_bytes(small.TOKENIZER)
+    refused(tmp_path / "meta", "meta: consolidated.00.pth: lacks", "initialise_missing='all'")
+    checkpoint = open_checkpoint(tmp_path / "meta")
+    assert checkpoint.source.stored_name("llm.layers.0.ffn_norm.weight") == "layers.0.ffn_norm.weight"
+
+    edit_both(two_shards, lambda model: model.pop("llma.norm.weight"))
+    convert(two_shards, tmp_path / "ours", "folder")
+    refused(tmp_path / "ours", "ours: model-00001-of-00001.safetensors: lacks 1 of", ": llm.norm.weight.")
 
 
 def test_the_same_tensor_under_two_names(two_shards):
@@ -173,6 +263,47 @@ def test_unknown_tensors_are_reported_and_carried(two_shards, tmp_path):
     convert(two_shards, tmp_path / "folder", "folder")
     convert(tmp_path / "folder", tmp_path / "back", "released", shards=2)
     small.assert_same_bits(small.read_shards(two_shards)[1], small.read_shards(tmp_path / "back")[1])
+
+
+UNUSED, UNKNOWN = "llma.clip.logit_scale", "llma.lora.a"
+
+
+@pytest.mark.parametrize("name", [UNUSED, UNKNOWN])
+@pytest.mark.parametrize("file", [FIRST, SECOND])
+def test_tensors_without_use_may_be_in_one_shard_only(name, file, two_shards, tmp_path):
+    edit_both(two_shards, lambda model: model.pop(name, None))
+    edit(two_shards, lambda model: model.update({name: torch.tensor([7])}), file)
+    report = load_model(two_shards).report
+    assert name in (report.unused if name == UNUSED else report.unknown)
+    with pytest.raises(CheckpointError, match=rf"{file}: tensor {name} has no use, .*replicas first"):
+        convert(two_shards, tmp_path / "out", "folder")
+    convert(two_shards, tmp_path / "out", "folder", replicas="first")
+    assert open_checkpoint(tmp_path / "out").read(name).tolist() == [7]
+
+
+def test_tensors_without_use_of_a_type_that_safetensors_has_not(two_shards, tmp_path):
+    edit_both(two_shards, lambda model: model.update({UNKNOWN: torch.ones(2, dtype=torch.complex64)}))
+    assert load_model(two_shards).report.unknown == (UNKNOWN,)
+    with pytest.raises(
+        CheckpointError, match=rf"tensor unused\.{UNKNOWN} is complex64, .*convert to the released form"
+    ):
+        convert(two_shards, tmp_path / "out", "folder")
+    assert not (tmp_path / "out").exists()
+    convert(two_shards, tmp_path / "out", "released", shards=2)
+    small.assert_same_bits(small.read_shards(two_shards)[1], small.read_shards(tmp_path / "out")[1])
+
+
+@pytest.mark.parametrize("other", [torch.zeros(3), torch.zeros(2, 3, dtype=torch.int8), torch.zeros(2, 3), None])
+def test_tensors_without_use_may_differ_among_shards(other, two_shards, tmp_path):
+    """An adapter's part, split over the shards by a rule that we do not know, or the same name with another prefix."""
+    edit_both(two_shards, lambda model: model.update({UNKNOWN: torch.ones(2, 3)}))
+    changed = {"lora.a": torch.zeros(2, 3)} if other is None else {UNKNOWN: other}
+    edit(two_shards, lambda model: model.update(changed))
+    assert load_model(two_shards).report.unknown == (UNKNOWN,)
+    with pytest.raises(CheckpointError, match="has no use"):
+        convert(two_shards, tmp_path / "out", "released", shards=2)
+    convert(two_shards, tmp_path / "out", "released", shards=2, replicas="first")
+    assert all(torch.equal(shard[UNKNOWN], torch.ones(2, 3)) for shard in small.read_shards(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("text, error, words", [("{", CheckpointError, "no JSON"), ("[]", CheckpointError, "a list")])

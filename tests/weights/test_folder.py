@@ -45,7 +45,12 @@ def test_golden_round_trip_and_resharding(golden, tmp_path):
     convert(tmp_path / "folder", tmp_path / "back", "released", shards=2)
     convert(golden, tmp_path / "one", "released", shards=1)
     convert(tmp_path / "one", tmp_path / "two", "released", shards=2)
-    for result in ("back", "two"):
+    # More shards than heads, of which the golden has 4, and 2 for keys and values.
+    for count in (4, 8):
+        convert(golden, tmp_path / f"{count}", "released", shards=count)
+        assert len(list((tmp_path / f"{count}").glob("*.pth"))) == count
+        convert(tmp_path / f"{count}", tmp_path / f"from {count}", "released", shards=2)
+    for result in ("back", "two", "from 4", "from 8"):
         for one, two in zip(small.read_shards(golden), small.read_shards(tmp_path / result), strict=True):
             small.assert_same_bits(one, two)
 

@@ -21,7 +21,7 @@ def without_prompts(state, tmp_path):
 
 def test_missing_prompts_are_refused_by_default(without_prompts, state):
     count = sum(name.startswith(PROMPT_PARTS) for name in state)
-    with pytest.raises(CheckpointError, match=rf"lacks {count} of .*: start_vp, .*initialise_missing='prompts'"):
+    with pytest.raises(CheckpointError, match=rf"lacks {count} of .*: llma\.start_vp, .*initialise_missing='prompts'"):
         load_model(without_prompts)
 
 
@@ -41,7 +41,9 @@ def test_missing_prompts_are_drawn_when_asked(how, without_prompts, state):
 def test_the_prompts_option_covers_nothing_else(state, tmp_path):
     kept = {name: t for name, t in state.items() if name not in ("start_vp", "vision.clip.norm.bias")}
     folder = small.write_released(tmp_path / "in", small.small_config(), small.released_state(kept))
-    with pytest.raises(CheckpointError, match=r"lacks 1 of .*: vision\.clip\.norm\.bias\. .*initialise_missing='all'"):
+    with pytest.raises(
+        CheckpointError, match=r"lacks 1 of .*: llma\.clip\.visual\.ln_post\.bias\. .*initialise_missing='all'"
+    ):
         load_model(folder, initialise_missing="prompts")
     with pytest.raises(UsageError, match="initialise_missing is 'yes'; give 'none', 'prompts' or 'all'"):
         load_model(folder, initialise_missing="yes")
