@@ -78,7 +78,9 @@ class TrainOptions(Options):
     )
     clip_grad: float = Field(default=8.0, gt=0)
     mark_loss: float = Field(
-        default=0.0, ge=0, description="weight of an extra loss at the prompt slots: each predicts its own mark's label"
+        default=0.0,
+        ge=0,
+        description="weight of an extra loss at the prompt slots: each predicts what the answer says of its mark",
     )
     patch_loss: float = Field(
         default=0.0, ge=0, description="weight of an extra loss at the patches under the marks: each predicts the label"

@@ -41,8 +41,11 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
     elif name.endswith("frequencies"):
         tensor.normal_(generator=generator)  # SAM's Gaussian matrix has unit scale
     elif name.endswith("tok_embeddings.weight"):
-        # Of the order of the visual tokens beside them, which would drown much smaller ones in the first layer.
+        # Of the order of the visual tokens beside them, which would drown much smaller ones in the first layer. What
+        # all words share gives every head a query and a key that only their distance turns, so that text looks back at
+        # what stands just before it; that finds a mark's number, from the first step.
         tensor.normal_(std=0.3, generator=generator)
+        tensor += torch.empty_like(tensor[0]).normal_(std=0.3, generator=generator)
     elif name.endswith(_EMBEDDINGS) or name.endswith(("_img", "_vp")):
         tensor.normal_(std=0.02, generator=generator)
     elif tensor.ndim == 4:

@@ -36,17 +36,14 @@ def conv_stem(width: int, patch_size: int) -> nn.Sequential:
     which is what lets the tiny recipe learn within minutes (Xiao et al., arXiv 2106.14881). Pooling makes words
     readable wherever they lie in a patch. Most of the work is done at a quarter of the resolution, where it is cheap.
     """
-    layers = [*_convolution(3, width // 2, 5, stride=2), *_convolution(width // 2, width, stride=2), Residual(width)]
+    layers = [*_convolution(3, width // 2, 5, stride=2), *_convolution(width // 2, width, stride=2)]
     channels = width
     for stride in [8, 16, 32][: patch_size.bit_length() - 3]:
         layers.append(nn.MaxPool2d(2))
         if stride == 8:
             channels = 2 * width
             layers += _convolution(width, channels)
-    if channels != width:
-        layers.append(Residual(channels))
-    layers.append(nn.Conv2d(channels, width, 1))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, Residual(channels), nn.Conv2d(channels, width, 1))
 
 
 class SelfAttention(nn.Module):

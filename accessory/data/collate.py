@@ -18,14 +18,14 @@ NO_PIECE = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `number_pieces` [B, S, N]
-    and `label_pieces` [B, S, L] int64 token ids of each slot's number and label, `NO_PIECE` where it has none;
-    `indices` of the items; `failed` are the sentences of items that could not be read and are no rows here. A batch may
-    have no rows at all."""
+    """`inputs` of B rows; `labels` [B, T] int64, unshifted, `IGNORE` where nothing is learnt; `slot_pieces` [B, S, N]
+    and `label_pieces` [B, S, L] int64 token ids as in `Sample`, `NO_PIECE` where there are none; `indices` of the
+    items; `failed` are the sentences of items that could not be read and are no rows here. A batch may have no rows at
+    all."""
 
     inputs: ModelInputs
     labels: Tensor
-    number_pieces: Tensor
+    slot_pieces: Tensor
     label_pieces: Tensor
     indices: tuple[int, ...]
     failed: tuple[str, ...] = ()
@@ -37,7 +37,12 @@ class Batch:
 
     @property
     def mark_count(self) -> int:
-        """Slots with a label, the denominator of the mark loss."""
+        """Slots that the answer says something of, the denominator of the mark loss."""
+        return int((self.slot_pieces != NO_PIECE).any(dim=-1).sum())
+
+    @property
+    def label_count(self) -> int:
+        """Slots with a label, the denominator of the patch loss."""
         return int((self.label_pieces != NO_PIECE).any(dim=-1).sum())
 
     def to(self, device: torch.device | str) -> Batch:
@@ -45,7 +50,7 @@ class Batch:
             self,
             inputs=self.inputs.to(device),
             labels=self.labels.to(device),
-            number_pieces=self.number_pieces.to(device),
+            slot_pieces=self.slot_pieces.to(device),
             label_pieces=self.label_pieces.to(device),
         )
 
@@ -69,7 +74,7 @@ def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = (
     return Batch(
         inputs,
         labels,
-        _padded([sample.number_pieces for sample in samples], num_slots),
+        _padded([sample.slot_pieces for sample in samples], num_slots),
         _padded([sample.label_pieces for sample in samples], num_slots),
         tuple(sample.index for sample in samples),
         tuple(failed),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from accessory.config import DataOptions
 from accessory.data.augment import item_generator, jitter_boxes
-from accessory.data.labels import parse_labels
+from accessory.data.labels import parse_labels, parse_relations
 from accessory.data.sources import BadItems, Entry, read_entries
 from SPHINX_V.errors import ConfigError, DataError, PromptWarning, UsageError
 from SPHINX_V.inputs import PromptSlots
@@ -22,15 +22,17 @@ from SPHINX_V.prompts import Prompt
 
 @dataclass(frozen=True)
 class Sample:
-    """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …]; `number_pieces[k]` and
-    `label_pieces[k]` are the token ids of slot k's number and of the label that the answer gives it, both empty where
-    it gives none."""
+    """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …].
+
+    `label_pieces[k]` are the token ids of the label that the answer gives mark k, `slot_pieces[k]` those of its number
+    and of what the answer says of it: that label, or how it lies to an earlier mark. Empty where it says nothing.
+    """
 
     ids: list[int]
     labels: list[int]
     pixels: Tensor | None
     slots: PromptSlots | None
-    number_pieces: tuple[tuple[int, ...], ...]
+    slot_pieces: tuple[tuple[int, ...], ...]
     label_pieces: tuple[tuple[int, ...], ...]
     index: int
 
@@ -39,7 +41,7 @@ class Sample:
 class _Text:
     ids: list[int]
     labels: list[int]
-    number_pieces: tuple[tuple[int, ...], ...]
+    slot_pieces: tuple[tuple[int, ...], ...]
     label_pieces: tuple[tuple[int, ...], ...]
 
 
@@ -101,7 +103,7 @@ class RegionDataset:
         epoch, index = key
         entry, text = self.entries[index], self._texts[index]
         if entry.picture is None:
-            return Sample(text.ids, text.labels, None, None, text.number_pieces, text.label_pieces, index)
+            return Sample(text.ids, text.labels, None, None, text.slot_pieces, text.label_pieces, index)
         try:
             pixels, size = self._pixels(entry.picture)
             prompts = entry.annotation.prompts
@@ -110,7 +112,7 @@ class RegionDataset:
             slots = self._slots(prompts, size)
         except (DataError, UsageError) as error:
             raise DataError(f"{entry.where}: {error}") from None
-        return Sample(text.ids, text.labels, pixels, slots, text.number_pieces, text.label_pieces, index)
+        return Sample(text.ids, text.labels, pixels, slots, text.slot_pieces, text.label_pieces, index)
 
     def _check_picture(self, entry: Entry, path: Path) -> None:
         """Refuses an item whose picture or marks are wrong before training starts; reads headers, each once."""
@@ -147,12 +149,15 @@ class RegionDataset:
                 self.too_long += 1
                 return None
             self.truncated += 1
-        given: dict[int, str] = {}
+        labels_of: dict[int, str] = {}
+        said: dict[int, str] = {}
         for turn in entry.annotation.turns:
-            given.update(parse_labels(turn.answer or ""))
+            labels_of.update(parse_labels(turn.answer or ""))
+            said.update(parse_relations(turn.answer or ""))
+        said.update(labels_of)
         marks = range(1, len(entry.annotation.prompts) + 1)
-        numbers = tuple(self._pieces(str(mark)) if mark in given else () for mark in marks)
-        return _Text(ids, labels, numbers, tuple(self._pieces(given.get(mark, "")) for mark in marks))
+        slot_pieces = tuple(self._pieces(f"{mark} {said[mark]}") if mark in said else () for mark in marks)
+        return _Text(ids, labels, slot_pieces, tuple(self._pieces(labels_of.get(mark, "")) for mark in marks))
 
     def _pieces(self, text: str) -> tuple[int, ...]:
         """Ids of a text's pieces, without those that are nothing but a space."""

@@ -1,4 +1,4 @@
-"""Region answers (`<Region 1>: red circle`) ↔ one label per mark, and the wording of the questions."""
+"""Region answers (`<Region 1>: red circle`) ↔ one label per mark, relations, and the wording of the questions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _WORDING: dict[str, str] = {
     "relation": "Please analyze the relationship between all marked {place}s in the image.",
 }
 
+_RELATION = re.compile(r"<(?:Region|Mark) (\d+)> is ([^<>]+?) <(?:Region|Mark) (\d+)>(?! is\b)")
 _LINE = re.compile(r"^\s*<?(?:Region|Mark)\s+(\d+)>?\s*:\s*(.*)$")
 
 
@@ -29,6 +30,13 @@ def answer(labels: Sequence[str], points: bool) -> str:
     """One line per mark: `<Region 1>: label`, or `<Mark 1>: label` for points."""
     word = "Mark" if points else "Region"
     return "\n".join(f"<{word} {number}>: {label}" for number, label in enumerate(labels, start=1))
+
+
+def parse_relations(text: str) -> dict[int, str]:
+    """What an answer's sentences say between two marks (`<Region 1> is left of <Region 2>`: "left of"), by the later
+    mark: in a causal model its slot has seen the other."""
+    found = ((int(first), said, int(second)) for first, said, second in _RELATION.findall(text))
+    return {max(first, second): said for first, said, second in found if first != second}
 
 
 def parse_labels(text: str) -> dict[int, str]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from SPHINX_V.errors import ConfigError, SphinxVError
-from SPHINX_V.processing.conversation import SYSTEM
+from SPHINX_V.processing.conversation import STOP, SYSTEM
 
 MIN_VOCAB = 3 + 256 + 64  # control pieces, bytes, and some letters
 
@@ -31,8 +31,7 @@ def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
-            # The template stands in front of every sample, so it must be cheap in tokens.
-            sentence_iterator=iter([*lines, *[f"{SYSTEM} ### Human: ### Assistant:"] * 1000]),
+            sentence_iterator=iter(lines),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -42,6 +41,8 @@ def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
             remove_extra_whitespaces=False,
             allow_whitespace_only_pieces=True,
             character_coverage=0.99995,
+            # The template stands around every sample, so it must be cheap in tokens: four pieces.
+            user_defined_symbols=[text.replace(" ", "▁") for text in (f" {SYSTEM}", STOP, " Human:", " Assistant:")],
             num_threads=1,
             minloglevel=2,
         )

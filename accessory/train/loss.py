@@ -25,17 +25,16 @@ def target_loss(model: SphinxV, hidden: Tensor, labels: Tensor) -> Tensor:
 
 
 def mark_loss(model: SphinxV, hidden: Tensor, batch: Batch) -> Tensor:
-    """Cross entropy at prompt slots against the pieces of each slot's number and label, summed over slots with a label.
+    """Cross entropy at prompt slots against the pieces of each slot's number and what is said of it, summed over slots.
 
-    An option of small recipes, not part of the published one: it tells every mark directly which it is and what lies
-    under it, which teaches a model without pretrained parts to find places. `hidden` [B, V + T, D] are states before
-    the final norm.
+    An option of small recipes, not part of the published one: it tells every mark directly which it is, what lies under
+    it and how it lies to an earlier mark, which teaches a model without pretrained parts to find places. `hidden`
+    [B, V + T, D] are states before the final norm.
     """
-    rows, slots = _labelled(batch)
+    rows, slots = _filled(batch.slot_pieces)
     # BOS, then the visual prefix: the slots and `end_vp` are its end.
     first = model.config.visual_length - model.config.prompts.num_slots
-    pieces = torch.cat([batch.number_pieces, batch.label_pieces], dim=-1)
-    return _pieces_loss(model, hidden[rows, first + slots], pieces[rows, slots])
+    return _pieces_loss(model, hidden[rows, first + slots], batch.slot_pieces[rows, slots])
 
 
 def patch_loss(model: SphinxV, embedded: Tensor, batch: Batch) -> Tensor:
@@ -47,7 +46,7 @@ def patch_loss(model: SphinxV, embedded: Tensor, batch: Batch) -> Tensor:
     """
     slots = batch.inputs.slots
     assert slots is not None, "marks come with a picture"
-    rows, marks = _labelled(batch)
+    rows, marks = _filled(batch.label_pieces)
     corners = slots.coords[rows, marks]
     middle = (corners[:, :2] + corners[:, 2:]) / 2
     centers = torch.where(slots.is_point[rows, marks].unsqueeze(-1), corners[:, :2], middle)
@@ -66,9 +65,9 @@ def patch_indices(config: SphinxVConfig, places: Tensor) -> Tensor:
     return 1 + view * (1 + quarter) + 1 + config.vision.qformer.num_query_tokens + 1 + patch
 
 
-def _labelled(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Rows and slots of the marks that have a label."""
-    rows, slots = (batch.label_pieces != NO_PIECE).any(dim=-1).nonzero(as_tuple=True)
+def _filled(pieces: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and slots of the marks that have pieces [B, S, N]."""
+    rows, slots = (pieces != NO_PIECE).any(dim=-1).nonzero(as_tuple=True)
     return rows, slots
 
 
@@ -84,16 +83,17 @@ def batch_losses(model: SphinxV, batch: Batch, marks: bool, patches: bool) -> Te
     """Sums over target tokens, over marks, and over marks' patches [3] of one micro-batch; the caller divides by the
     numbers of a step. What is not asked for is zero."""
     taps: list[Tensor] = []
+    marks = marks and batch.inputs.slots is not None and batch.mark_count > 0
+    patches = patches and batch.inputs.slots is not None and batch.label_count > 0
     embedded = model.embed(batch.inputs)
     hidden = model.hidden(embedded, taps=taps if marks else None)
     targets = target_loss(model, hidden, batch.labels)
     nothing = hidden.new_zeros(())
-    labelled = batch.inputs.slots is not None and batch.mark_count > 0
     return torch.stack(
         [
             targets,
             # One layer before the last: what a slot knows there, the text can still read.
-            mark_loss(model, taps[-2], batch) if marks and labelled else nothing,
-            patch_loss(model, embedded, batch) if patches and labelled else nothing,
+            mark_loss(model, taps[-2], batch) if marks else nothing,
+            patch_loss(model, embedded, batch) if patches else nothing,
         ]
     )

@@ -60,9 +60,9 @@ class Trainer:
     def step(self, step: int, micro_batches: list[Batch]) -> dict[str, Any]:
         """One optimiser step; returns its numbers over all processes.
 
-        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so is the
-        mark loss over marks. Raises DataError for an item that could not be read, unless `on_bad_sample` is skip, and
-        DivergedError for a loss or gradient that is not finite.
+        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so are
+        the mark and patch losses over marks. Raises DataError for an item that could not be read, unless
+        `on_bad_sample` is skip, and DivergedError for a loss or gradient that is not finite.
         """
         train = self.options.train
         self._take_failed(micro_batches)
@@ -73,14 +73,15 @@ class Trainer:
                 sum(int(batch.inputs.lengths.sum()) for batch in micro_batches),
                 sum(batch.inputs.batch_size for batch in micro_batches),
                 sum(batch.mark_count for batch in micro_batches),
+                sum(batch.label_count for batch in micro_batches),
             ],
             device=device,
         )
-        targets, tokens, samples, marks = self.world.sum(totals).tolist()
+        targets, tokens, samples, *extra = self.world.sum(totals).tolist()
         losses = torch.zeros(3, device=device)
         for batch in micro_batches:
             if batch.target_count:  # none where every item of a micro-batch was bad
-                losses += self._backward(batch, targets, marks)
+                losses += self._backward(batch, [targets, *extra])
         self.world.sum(losses)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.world.sum_gradients(trained)
@@ -107,10 +108,11 @@ class Trainer:
                 raise DataError(place)
             self.bad.add(place)
 
-    def _backward(self, batch: Batch, targets: int, marks: int) -> Tensor:
-        """Adds one micro-batch's gradients; returns its shares of the step's losses [3]."""
+    def _backward(self, batch: Batch, totals: list[int]) -> Tensor:
+        """Adds one micro-batch's gradients; returns its shares of the step's losses [3], of which `totals` are the
+        denominators."""
         train = self.options.train
         sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
-        shares = sums / sums.new_tensor([targets, max(1, marks), max(1, marks)])
+        shares = sums / sums.new_tensor([max(1, total) for total in totals])
         (shares * shares.new_tensor([1.0, train.mark_loss, train.patch_loss])).sum().backward()
         return shares.detach()

@@ -22,11 +22,11 @@ ALL_SERIES: tuple[Series, ...] = (
 IN_TURN: tuple[Series, ...] = tuple(series for series in ALL_SERIES if series[0] in ("brief", "qa"))
 EVERY_PICTURE: tuple[Series, ...] = tuple(series for series in ALL_SERIES if series not in IN_TURN)
 
-# The tasks that a training stage's YAML lists, with the share of their items that it takes. The second stage only keeps
-# up the labels; a relation is one word to learn from, so it takes many.
+# The tasks that a training stage's YAML lists, with the share of their items that it takes. Words come second: mixed in
+# from the start they hide, for a model from random weights, the little that it could learn about places first.
 STAGES: dict[str, dict[Task, float]] = {
-    "stage1": {"labels": 1.0, "ocr": 1.0},
-    "stage2": {"labels": 0.3, "ocr": 1.0, "brief": 1.0, "relation": 0.4, "qa": 1.0},
+    "stage1": {"labels": 1.0},
+    "stage2": {"labels": 0.4, "ocr": 1.0, "brief": 0.5, "relation": 0.4, "qa": 1.0},
 }
 
 # How often a question has so many marks, before the number of elements in the picture caps it. Many marks teach more:
@@ -34,7 +34,10 @@ STAGES: dict[str, dict[Task, float]] = {
 MARK_WEIGHTS: dict[int, float] = {1: 2, 2: 2, 3: 2, 4: 3, 5: 4, 6: 4, 7: 4, 8: 4, 9: 3, 10: 3}
 MAX_MARKS = max(MARK_WEIGHTS)
 
-TWO_TURNS = 0.3  # share of the free questions that get a second turn
+# A training relation goes from mark to mark; a held-out one is of a pair, so that an answer is right or wrong.
+RELATED = {"train": 5, "heldout": 2}
+ANOTHER_TURN = 0.6  # share of the free questions after which another one follows about the same marks
+MAX_TURNS = 4
 DOMINANCE = 1.5  # a relation is asked where one axis' distance is at least so many times the other's
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from .elements import Drawn, Element
-from .plan import DOMINANCE, MARK_WEIGHTS, TWO_TURNS, MarkKind, Series
+from .plan import ANOTHER_TURN, DOMINANCE, MARK_WEIGHTS, MAX_TURNS, MarkKind, Series
 from .vocabulary import DIRECTIONS, PLACES
 
 # What a mark is called in a question, and how a question and an answer name one of them.
@@ -98,20 +98,37 @@ def _ask_brief(drawn: Drawn, kind: MarkKind, rng: random.Random) -> _Asked | Non
     return _listed(kind, question, marks, [caption(mark, drawn.image.size) for mark in marks])
 
 
-def _ask_relation(drawn: Drawn, kind: MarkKind, rng: random.Random) -> _Asked | None:
-    by_direction: dict[str, list[tuple[Element, Element]]] = {name: [] for name in DIRECTIONS}
-    for first, second in permutations(drawn.elements, 2):
-        found = direction(first, second)
+def _next_mark(rng: random.Random, last: Element, rest: Sequence[Element]) -> tuple[Element, str] | None:
+    """One of `rest` and where it lies from `last`; the direction is drawn first: the elements alone would favour the
+    picture's longer axis."""
+    by_direction: dict[str, list[Element]] = {name: [] for name in DIRECTIONS}
+    for element in rest:
+        found = direction(element, last)
         if found is not None:
-            by_direction[found].append((first, second))
-    # The direction is drawn before the pair: pairs alone would favour the picture's longer axis.
-    possible = [name for name, pairs in by_direction.items() if pairs]
+            by_direction[found].append(element)
+    possible = [name for name, elements in by_direction.items() if elements]
     if not possible:
         return None
     name = rng.choice(possible)
-    marks = rng.choice(by_direction[name])
-    question = f"Please analyze the relationship between all marked {_NOUNS[kind]}s in the image."
-    return marks, ((question, f"{_tag(kind, 1)} is {name} {_tag(kind, 2)}."),)
+    return rng.choice(by_direction[name]), name
+
+
+def _ask_relation(drawn: Drawn, kind: MarkKind, rng: random.Random, most_marks: int) -> _Asked | None:
+    """How each mark lies to the one before it."""
+    wanted = rng.randint(2, most_marks)
+    # A walk can begin where nothing lies clearly to one side; the next beginning is tried then.
+    for first in rng.sample(drawn.elements, len(drawn.elements)):
+        marks, sentences = [first], []
+        while len(marks) < wanted:
+            step = _next_mark(rng, marks[-1], [element for element in drawn.elements if element not in marks])
+            if step is None:
+                break
+            marks.append(step[0])
+            sentences.append(f"{_tag(kind, len(marks))} is {step[1]} {_tag(kind, len(marks) - 1)}.")
+        if sentences:
+            question = f"Please analyze the relationship between all marked {_NOUNS[kind]}s in the image."
+            return tuple(marks), ((question, "\n".join(sentences)),)
+    return None
 
 
 def _answer_one(about: str, mark: Element, tag: str) -> Turn:
@@ -155,11 +172,13 @@ def _ask_qa(drawn: Drawn, kind: MarkKind, rng: random.Random) -> _Asked | None:
         turns = [(f"Do {tags[0]} and {tags[1]} have the same {what}?", answer)]
     else:
         turns = [_answer_one(about, subjects[0], tags[0])]
-    if rng.random() < TWO_TURNS:
+    while len(turns) < MAX_TURNS and rng.random() < ANOTHER_TURN:
         mark = rng.choice(marks)
         topic = "word" if mark.kind == "word" else rng.choice(("color", "shape"))
-        second = _answer_one(topic, mark, _tag(kind, marks.index(mark) + 1))
-        turns += [second] if second not in turns else []
+        another = _answer_one(topic, mark, _tag(kind, marks.index(mark) + 1))
+        if another in turns:
+            break
+        turns.append(another)
     return tuple(marks), tuple(turns)
 
 
@@ -167,7 +186,6 @@ _ASKERS: dict[str, Callable[[Drawn, MarkKind, random.Random], _Asked | None]] = 
     "labels": _ask_labels,
     "ocr": _ask_ocr,
     "brief": _ask_brief,
-    "relation": _ask_relation,
     "qa": _ask_qa,
 }
 
@@ -180,10 +198,16 @@ def _coordinates(element: Element, kind: MarkKind, rng: random.Random) -> tuple[
     return round(rng.uniform(zone[0], zone[2]), 1), round(rng.uniform(zone[1], zone[3]), 1)
 
 
-def ask(drawn: Drawn, series: Series, rng: random.Random) -> Item | None:
-    """An item of `series` about `drawn`, its marks in random order; None where the picture has nothing to ask."""
+def ask(drawn: Drawn, series: Series, rng: random.Random, most_related: int = 2) -> Item | None:
+    """An item of `series` about `drawn`, its marks in random order; None where the picture has nothing to ask.
+
+    A relation is asked of 2 to `most_related` marks.
+    """
     task, kind = series
-    asked = _ASKERS[task](drawn, kind, rng)
+    if task == "relation":
+        asked = _ask_relation(drawn, kind, rng, most_related)
+    else:
+        asked = _ASKERS[task](drawn, kind, rng)
     if asked is None:
         return None
     marks, turns = asked

@@ -14,8 +14,8 @@ def slots(value):
 
 def sample(ids, labels, index, *, pieces=(), value=None):
     pixels = None if value is None else torch.full((3, 2, 2), value, dtype=torch.uint8)
-    numbers = tuple((40 + slot,) if label else () for slot, label in enumerate(pieces))
-    return Sample(ids, labels, pixels, None if value is None else slots(float(index)), numbers, pieces, index)
+    said = tuple((40 + slot, *label) if label else () for slot, label in enumerate(pieces))
+    return Sample(ids, labels, pixels, None if value is None else slots(float(index)), said, pieces, index)
 
 
 def test_texts_are_padded_on_the_right():
@@ -44,9 +44,12 @@ def test_pictures_are_normalised_and_slots_joined():
 def test_pieces_of_marks():
     rows = [sample([1], [0], 0, pieces=((8, 9), (), (7,))), sample([1], [0], 1, pieces=((6,),))]
     batch = collate(rows, 3)
-    assert batch.number_pieces.tolist() == [[[40], [-1], [42]], [[40], [-1], [-1]]]
+    assert batch.slot_pieces.tolist() == [
+        [[40, 8, 9], [-1, -1, -1], [42, 7, -1]],
+        [[40, 6, -1], [-1, -1, -1], [-1, -1, -1]],
+    ]
     assert batch.label_pieces.tolist() == [[[8, 9], [-1, -1], [7, -1]], [[6, -1], [-1, -1], [-1, -1]]]
-    assert batch.mark_count == 3
+    assert (batch.mark_count, batch.label_count) == (3, 3)
 
 
 def test_a_batch_may_have_lost_all_its_rows():

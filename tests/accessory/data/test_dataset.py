@@ -152,8 +152,16 @@ def test_pieces_of_marks_say_number_and_label(load, golden_processor):
     def decode(rows):
         return [golden_processor.tokenizer.decode(list(pieces)).replace(" ", "") for pieces in rows]
 
-    assert decode(sample.number_pieces) == ["1", "", "3"]
+    assert decode(sample.slot_pieces) == ["1cat", "", "3dog"]
     assert decode(sample.label_pieces) == ["cat", "", "dog"]
+
+
+def test_the_later_mark_of_a_relation_says_it_and_no_patch_does(load, golden_processor):
+    item = talk("Relation?", "<Region 1> is above <Region 2>.", image="image.png", bbox=[[1, 2, 30, 40]] * 2)
+    sample = load([item])[0, 0]
+    text = [golden_processor.tokenizer.decode(list(pieces)).replace(" ", "") for pieces in sample.slot_pieces]
+    assert text == ["", "2above"]
+    assert sample.label_pieces == ((), ())
 
 
 def test_kept_pictures_equal_read_ones(load):

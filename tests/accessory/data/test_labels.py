@@ -2,7 +2,7 @@
 
 import pytest
 
-from accessory.data.labels import answer, parse_labels, question
+from accessory.data.labels import answer, parse_labels, parse_relations, question
 
 WORDING = {
     "labels": "Please identify the labels of each marked region in the image.",
@@ -41,6 +41,20 @@ def test_answers_name_regions_and_marks():
 )
 def test_labels_read_back(text, labels):
     assert parse_labels(text) == labels
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("<Region 1> is left of <Region 2>.", {2: "left of"}),
+        ("<Mark 3> is above <Mark 1>.\n<Mark 1> is holding <Mark 2>.", {3: "above", 2: "holding"}),
+        ("<Region 1> is red and <Region 2> is blue.", {}),
+        ("<Region 1> is near <Region 1>.", {}),
+        ("<Region 1>: is left of it", {}),
+    ],
+)
+def test_a_relation_is_said_by_its_later_mark(text, said):
+    assert parse_relations(text) == said
 
 
 @pytest.mark.parametrize("points", [False, True])

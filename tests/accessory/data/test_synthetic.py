@@ -164,7 +164,7 @@ def test_stage_configs_list_files_that_exist_beside_them(data):
             first = load(out / entry["path"])[0]
             assert (out / entry["root"] / first["image"]).is_file()
         listed[stage] = {Path(entry["path"]).stem for entry in entries}
-    assert listed["stage1"] == {"labels_point", "labels_box", "ocr_point", "ocr_box"}
+    assert listed["stage1"] == {"labels_point", "labels_box"}
     assert listed["stage2"] == {series_name(series) for series in ALL_SERIES}
 
 
@@ -252,8 +252,8 @@ def test_relations_agree_with_the_coordinates_and_are_balanced(drawn):
     for index, picture in enumerate(drawn):
         item = ask(picture, ("relation", "box"), stream(index))
         assert item is not None
-        (ax, ay), (bx, by) = (mark.center for mark in item.marks)
-        found = re.fullmatch(r"<Region 1> is (.+) <Region 2>\.", item.turns[0][1])
+        (bx, by), (ax, ay) = (mark.center for mark in item.marks)
+        found = re.fullmatch(r"<Region 2> is (.+) <Region 1>\.", item.turns[0][1])
         assert found is not None
         counts[found[1]] += 1
         along, across = (ax - bx, ay - by) if found[1] in ("left of", "right of") else (ay - by, ax - bx)
@@ -261,6 +261,21 @@ def test_relations_agree_with_the_coordinates_and_are_balanced(drawn):
         assert (along < 0) == (found[1] in ("left of", "above"))
     assert set(counts) == set(DIRECTIONS)
     assert all(0.17 < count / len(drawn) < 0.33 for count in counts.values())
+
+
+def test_a_training_relation_goes_from_mark_to_mark(drawn):
+    lengths: Counter[int] = Counter()
+    for index, picture in enumerate(drawn):
+        item = ask(picture, ("relation", "point"), stream(index), 5)
+        assert item is not None
+        assert len(set(item.marks)) == len(item.marks)
+        lengths[len(item.marks)] += 1
+        sentences = [
+            f"<Mark {number}> is {direction(mark, before)} <Mark {number - 1}>."
+            for number, (before, mark) in enumerate(zip(item.marks, item.marks[1:]), start=2)
+        ]
+        assert item.turns[0][1] == "\n".join(sentences)
+    assert set(lengths) == {2, 3, 4, 5}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +310,7 @@ def test_free_answers_are_true_and_yes_and_no_are_balanced(drawn):
                 value = marks[0].color if "color" in question else marks[0].shape
                 assert answer == f"{value.capitalize()}."
     assert 0.38 < yes[True] / yes.total() < 0.62
-    assert 0.1 < second_turns / len(drawn) < 0.4
+    assert 0.4 < second_turns / len(drawn) < 0.75
 
 
 def test_questions_mostly_have_several_marks_and_sometimes_one_or_nearly_all_slots(drawn):

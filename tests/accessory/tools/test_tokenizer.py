@@ -4,7 +4,7 @@ import pytest
 
 from accessory.tools.tokenizer import MIN_VOCAB, main, train_tokenizer
 from SPHINX_V.errors import ConfigError
-from SPHINX_V.processing.conversation import SYSTEM
+from SPHINX_V.processing.conversation import STOP, SYSTEM, Turn, render
 from SPHINX_V.processing.tokenizer import Tokenizer
 
 CORPUS = "Please identify the labels of each marked region in the image.\n<Region 1>: red circle\n<Mark 2>: blue box\n"
@@ -43,8 +43,14 @@ def test_digits_stand_alone(tokenizer):
     assert len(tokenizer.encode("1234")) >= 4
 
 
-def test_the_template_is_cheap(tokenizer):
-    assert len(tokenizer.encode(SYSTEM)) < len(SYSTEM) / 3
+def test_the_template_takes_one_piece_a_part(tokenizer):
+    turns = [Turn("Who?", "I."), Turn("And you?", None)]
+    text = render(turns).text
+    encoded = tokenizer.encode_with_spans(text)
+    pieces = [text[start:end] for start, end in encoded.spans]
+    for part, times in ((SYSTEM, 1), (STOP, 4), (" Human:", 2), (" Assistant:", 2)):
+        assert pieces.count(part) == times, part
+    assert tokenizer.decode(encoded.ids) == text
 
 
 def test_impossible_sizes_are_refused(corpus):

@@ -35,24 +35,24 @@ def test_target_loss_ignores_label_0_and_the_first_position():
     assert target_loss(fake_model(), hidden, torch.tensor([[2, 0, 1]])).item() == pytest.approx(-math.log(2 / 5))
 
 
-def marked(numbers, labels):
-    """A batch as far as the losses at marks look into it."""
-    return SimpleNamespace(number_pieces=torch.tensor(numbers), label_pieces=torch.tensor(labels))
+def marked(pieces):
+    """A batch as far as the loss at marks looks into it."""
+    return SimpleNamespace(slot_pieces=torch.tensor(pieces))
 
 
-def test_mark_loss_sums_over_slots_each_a_mean_over_number_and_label():
+def test_mark_loss_sums_over_slots_each_a_mean_over_its_pieces():
     # BOS, slots 1 and 2, end_vp, text: a prefix of 3.
     hidden = torch.stack([torch.full((4,), 9.0), LOGITS[1], LOGITS[2], torch.full((4,), 9.0), LOGITS[0]]).unsqueeze(0)
-    both = marked([[[1], [0]]], [[[2, -1], [3, 0]]])
+    both = marked([[[1, 2, -1], [0, 3, 0]]])
     expected = -(math.log(2 / 5) + math.log(1 / 5)) / 2 - (2 * math.log(5 / 8) + math.log(1 / 8)) / 3
     assert mark_loss(fake_model(), hidden, both).item() == pytest.approx(expected)
-    second = marked([[[-1], [0]]], [[[-1, -1], [0, -1]]])
+    second = marked([[[-1, -1], [0, -1]]])
     assert mark_loss(fake_model(), hidden, second).item() == pytest.approx(-math.log(5 / 8))
 
 
 def test_mark_loss_without_labels_is_zero():
     hidden = LOGITS.unsqueeze(0)
-    assert mark_loss(fake_model(), hidden, marked([[[-1], [-1]]], [[[-1], [-1]]])).item() == 0
+    assert mark_loss(fake_model(), hidden, marked([[[-1], [-1]]])).item() == 0
 
 
 def sequence_of_boxes(config):
