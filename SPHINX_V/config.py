@@ -277,7 +277,7 @@ def tiny(vocab_size: int = 1024) -> SphinxVConfig:
         # A large rope_theta leaves most channels nearly unrotated between marks and patches, so that they can match.
         llm=LlamaConfig(
             dim=128,
-            n_layers=3,
+            n_layers=4,
             n_heads=4,
             vocab_size=vocab_size,
             multiple_of=32,

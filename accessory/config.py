@@ -53,6 +53,9 @@ class DataOptions(Options):
     on_bad_sample: Literal["refuse", "skip"] = "refuse"
     box_jitter: bool = True
     workers: int = Field(default=0, ge=0)
+    length_pool: int = Field(
+        default=16, gt=0, description="batches whose items are sorted by length together; 1 mixes short and long ones"
+    )
     check_pictures: bool = Field(
         default=True,
         description="look at every picture's header and marks before training; without, bad ones are met on the way",

@@ -39,7 +39,12 @@ class MicroBatches(Dataset[Batch]):
     def _steps_of(self, epoch: int) -> list[list[int]]:
         if self._epoch is None or self._epoch[0] != epoch:
             dataset = self.dataset
-            self._epoch = (epoch, epoch_batches(dataset.lengths, dataset.kinds, self.step_size, self.seed, epoch))
+            self._epoch = (
+                epoch,
+                epoch_batches(
+                    dataset.lengths, dataset.kinds, self.step_size, self.seed, epoch, dataset.options.length_pool
+                ),
+            )
         return self._epoch[1]
 
     def indices(self, number: int) -> tuple[int, list[int]]:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import numpy
 
-POOL = 16  # batches sorted by length together: little padding, and still a shuffle
-
 
 def epoch_batches(
-    lengths: Sequence[int], kinds: Sequence[str], batch_size: int, seed: int, epoch: int
+    lengths: Sequence[int], kinds: Sequence[str], batch_size: int, seed: int, epoch: int, pool: int = 16
 ) -> list[list[int]]:
     """Batches of item indices for one epoch, each of one kind and of similar lengths.
 
+    `pool` batches are sorted by length together: 16 leave little padding, and still a shuffle; 1 mixes all lengths.
     The last, incomplete batch of a kind is filled up from that kind's first items, so that every item is seen and every
     batch has the same size.
     """
@@ -27,7 +26,7 @@ def epoch_batches(
         order = by_kind[kind]
         missing = -len(order) % batch_size
         order = order + [order[i % len(order)] for i in range(missing)]
-        for start in range(0, len(order), POOL * batch_size):
-            pool = sorted(order[start : start + POOL * batch_size], key=lambda index: lengths[index])
-            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        for start in range(0, len(order), pool * batch_size):
+            near = sorted(order[start : start + pool * batch_size], key=lambda index: lengths[index])
+            batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
     return [batches[i] for i in generator.permutation(len(batches)).tolist()]

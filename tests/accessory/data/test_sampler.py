@@ -51,3 +51,8 @@ def test_items_of_a_batch_are_of_similar_length():
 def test_batches_do_not_come_by_length():
     firsts = [batch[0] for batch in epoch_batches(range(200), ["a"] * 200, 4, 0, 0)]
     assert firsts != sorted(firsts)
+
+
+def test_a_pool_of_one_batch_mixes_lengths():
+    spread = [max(batch) - min(batch) for batch in epoch_batches(range(200), ["a"] * 200, 4, 0, 0, pool=1)]
+    assert sum(spread) / len(spread) > 80

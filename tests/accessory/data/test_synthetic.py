@@ -164,7 +164,7 @@ def test_stage_configs_list_files_that_exist_beside_them(data):
             first = load(out / entry["path"])[0]
             assert (out / entry["root"] / first["image"]).is_file()
         listed[stage] = {Path(entry["path"]).stem for entry in entries}
-    assert listed["stage1"] == {"labels_point", "labels_box"}
+    assert listed["stage1"] == {"labels_point", "labels_box", "relation_point", "relation_box"}
     assert listed["stage2"] == {series_name(series) for series in ALL_SERIES}
 
 
