@@ -17,14 +17,14 @@ from SPHINX_V.errors import ConfigError, DataError, PromptWarning, UsageError
 from SPHINX_V.inputs import PromptSlots
 from SPHINX_V.processing.image import open_picture, picture_size, square_picture
 from SPHINX_V.processing.processor import IGNORE, Processor
-from SPHINX_V.prompts import Prompt
+from SPHINX_V.prompts import Prompt, is_point
 
 
 @dataclass(frozen=True)
 class Sample:
     """One training item. `pixels` [3, H, H] uint8 (None: text only); `slots` [1, S, …].
 
-    `label_pieces[k]` are the token ids of the label that the answer gives mark k, `slot_pieces[k]` those of its number
+    `label_pieces[k]` are the token ids of the label that the answer gives mark k, `slot_pieces[k]` those of its name
     and of what the answer says of it: that label, or how it lies to an earlier mark. Empty where it says nothing.
     """
 
@@ -156,7 +156,13 @@ class RegionDataset:
             said.update(parse_relations(turn.answer or ""))
         said.update(labels_of)
         marks = range(1, len(entry.annotation.prompts) + 1)
-        slot_pieces = tuple(self._pieces(f"{mark} {said[mark]}") if mark in said else () for mark in marks)
+        names = [
+            f"<{'Mark' if is_point(prompt) else 'Region'} {mark}>"
+            for mark, prompt in zip(marks, entry.annotation.prompts)
+        ]
+        slot_pieces = tuple(
+            self._pieces(f"{name} {said[mark]}") if mark in said else () for mark, name in zip(marks, names)
+        )
         return _Text(ids, labels, slot_pieces, tuple(self._pieces(labels_of.get(mark, "")) for mark in marks))
 
     def _pieces(self, text: str) -> tuple[int, ...]:

@@ -7,10 +7,16 @@ import io
 import sys
 from pathlib import Path
 
+from SPHINX_V.config import PromptConfig
 from SPHINX_V.errors import ConfigError, SphinxVError
 from SPHINX_V.processing.conversation import STOP, SYSTEM
 
-MIN_VOCAB = 3 + 256 + 64  # control pieces, bytes, and some letters
+MIN_VOCAB = 3 + 256 + 24 + 64  # control pieces, bytes, the whole pieces below, and some letters
+
+# Whole pieces: the template stands around every sample, so it must be cheap in tokens; a mark's name in one piece is
+# next to what is said of the mark.
+TEMPLATE = (f" {SYSTEM}", STOP, " Human:", " Assistant:")
+MARKS = tuple(f"<{word} {number}>" for word in ("Mark", "Region") for number in range(1, PromptConfig().num_slots + 1))
 
 
 def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
@@ -41,8 +47,7 @@ def train_tokenizer(corpus: Path, vocab_size: int) -> bytes:
             remove_extra_whitespaces=False,
             allow_whitespace_only_pieces=True,
             character_coverage=0.99995,
-            # The template stands around every sample, so it must be cheap in tokens: four pieces.
-            user_defined_symbols=[text.replace(" ", "▁") for text in (f" {SYSTEM}", STOP, " Human:", " Assistant:")],
+            user_defined_symbols=[text.replace(" ", "▁") for text in (*TEMPLATE, *MARKS)],
             num_threads=1,
             minloglevel=2,
         )

@@ -68,6 +68,7 @@ def build_optimizers(model: nn.Module, options: TrainOptions) -> Optimizers:
             weight_decay=options.weight_decay,
             momentum=options.betas[0],
             adjust_lr_fn="match_rms_adamw",
+            ns_steps=3,  # of the usual 5: tiny learns as well with them, and they are a sixth of its time
         )
         optimizers.append(muon)
     return Optimizers(optimizers, flattened)

@@ -145,14 +145,14 @@ def test_a_box_that_oversteps_the_edge_is_taken_without_a_word(load):
     assert sample.slots.coords[0, 0].tolist() == pytest.approx([0.933, 0.686, 1.001, 0.781], abs=1e-6)
 
 
-def test_pieces_of_marks_say_number_and_label(load, golden_processor):
+def test_pieces_of_marks_say_name_and_label(load, golden_processor):
     item = talk("Labels?", "<Region 1>: cat\nRegion 3: dog", image="image.png", bbox=[[1, 2, 30, 40]] * 3)
     sample = load([item])[0, 0]
 
     def decode(rows):
         return [golden_processor.tokenizer.decode(list(pieces)).replace(" ", "") for pieces in rows]
 
-    assert decode(sample.slot_pieces) == ["1cat", "", "3dog"]
+    assert decode(sample.slot_pieces) == ["<Region1>cat", "", "<Region3>dog"]
     assert decode(sample.label_pieces) == ["cat", "", "dog"]
 
 
@@ -160,7 +160,7 @@ def test_the_later_mark_of_a_relation_says_it_and_no_patch_does(load, golden_pro
     item = talk("Relation?", "<Region 1> is above <Region 2>.", image="image.png", bbox=[[1, 2, 30, 40]] * 2)
     sample = load([item])[0, 0]
     text = [golden_processor.tokenizer.decode(list(pieces)).replace(" ", "") for pieces in sample.slot_pieces]
-    assert text == ["", "2above"]
+    assert text == ["", "<Region2>above"]
     assert sample.label_pieces == ((), ())
 
 
