@@ -31,10 +31,15 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
     # Keys start equal to queries, so attention starts by looking at what is alike (mimetic initialisation,
     # arXiv 2305.09828); a mark then finds the patches at its place within few steps. Output rows start along the
     # embeddings of the same tokens, so that a state that predicts "3" is alike the "3" of the text that looks for it.
-    source = name.replace("attention.wk", "attention.wq").replace("output.weight", "tok_embeddings.weight")
+    # What a head reads it writes back along itself (the same paper), so that looking at a word starts as saying it.
+    source = name.replace("attention.wk", "attention.wq").replace("attention.wo", "attention.wv")
+    source = source.replace("output.weight", "tok_embeddings.weight")
     # Seed and name in one hash of 32 bits: of a longer seed the CPU generator drops the upper half.
     generator = torch.Generator(device=tensor.device).manual_seed(zlib.crc32(f"{seed}:{source}".encode()))
-    if is_norm or name.endswith(_ONES):
+    if name.endswith("attention.wo.weight"):
+        read = torch.empty_like(tensor.T, memory_format=torch.contiguous_format)
+        tensor.copy_(read.normal_(std=1.0 / math.sqrt(read.shape[-1]), generator=generator).T)
+    elif is_norm or name.endswith(_ONES):
         tensor.fill_(1.0)
     elif name.endswith(".bias"):
         tensor.zero_()
@@ -46,6 +51,13 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
         # what stands just before it; that finds a mark's number, from the first step.
         tensor.normal_(std=0.3, generator=generator)
         tensor += torch.empty_like(tensor[0]).normal_(std=0.3, generator=generator)
+    elif name.endswith("slot_embedding"):
+        # Numbers near each other start alike, so that a mark looks first at those just before it, to which it is
+        # related; beside tokens of unit scale, so that the place still says most.
+        order = torch.arange(len(tensor), dtype=torch.float32, device=tensor.device)
+        near = torch.exp(-(order[:, None] - order).square() / 4.5)
+        near /= near.norm(dim=1, keepdim=True)
+        tensor.copy_(near @ torch.empty_like(tensor).normal_(std=0.4, generator=generator))
     elif name.endswith(_EMBEDDINGS) or name.endswith(("_img", "_vp")):
         tensor.normal_(std=0.02, generator=generator)
     elif tensor.ndim == 4:

@@ -55,3 +55,21 @@ def test_equal_shapes_do_not_share_weights(state):
     first, second = (state[f"llm.layers.{index}.attention.wq.weight"] for index in (0, 1))
     assert (first - second).abs().max() > 0.1
     assert first.std().item() == pytest.approx(128**-0.5, rel=0.05)
+
+
+def test_attention_starts_by_looking_at_what_is_alike_and_saying_it(state):
+    for layer in range(4):
+        query, key, value, output = (
+            state[f"llm.layers.{layer}.attention.{name}.weight"] for name in ("wq", "wk", "wv", "wo")
+        )
+        assert torch.equal(key, query)
+        assert torch.equal(output, value.T)
+        assert not torch.allclose(value, query)
+
+
+def test_slots_with_near_numbers_start_alike(state):
+    slots = state["slot_embedding"]
+    alike = torch.nn.functional.cosine_similarity(slots[:, None], slots[None], dim=-1)
+    assert alike.diagonal(1).mean() > 0.8
+    assert alike.diagonal(5).abs().mean() < 0.3
+    assert slots.std().item() == pytest.approx(0.4, rel=0.2)
