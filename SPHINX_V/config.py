@@ -179,10 +179,6 @@ class PromptConfig(_Sizes):
 
     num_slots: int = Field(default=10, gt=0)
     frequencies: int = Field(default=128, gt=0)
-    slot_embedding: bool = Field(
-        default=False,
-        description="each slot's token also carries a learned vector of its own, its number; an option of small recipes",
-    )
 
     @property
     def corner_width(self) -> int:
@@ -298,7 +294,6 @@ def tiny(vocab_size: int = 1024) -> SphinxVConfig:
             qformer=QFormerConfig(width=32, layers=1, heads=2, mlp_width=64, num_query_tokens=4),
             position_features=True,
         ),
-        prompts=PromptConfig(slot_embedding=True),
     )
 
 

@@ -51,13 +51,6 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
         # what stands just before it; that finds a mark's number, from the first step.
         tensor.normal_(std=0.3, generator=generator)
         tensor += torch.empty_like(tensor[0]).normal_(std=0.3, generator=generator)
-    elif name.endswith("slot_embedding"):
-        # Numbers near each other start alike, so that a mark looks first at those just before it, to which it is
-        # related; beside tokens of unit scale, so that the place still says most.
-        order = torch.arange(len(tensor), dtype=torch.float32, device=tensor.device)
-        near = torch.exp(-(order[:, None] - order).square() / 4.5)
-        near /= near.norm(dim=1, keepdim=True)
-        tensor.copy_(near @ torch.empty_like(tensor).normal_(std=0.4, generator=generator))
     elif name.endswith(_EMBEDDINGS) or name.endswith(("_img", "_vp")):
         tensor.normal_(std=0.02, generator=generator)
     elif tensor.ndim == 4:

@@ -30,8 +30,6 @@ class SphinxV(nn.Module):
         self.qformer_proj = projection(config.vision.qformer.width, dim, eps)
         self.prompt_encoder = PromptEncoder(config.prompts)
         self.vp_proj = projection(config.prompts.width, dim, eps)
-        if config.prompts.slot_embedding:
-            self.slot_embedding = nn.Parameter(torch.zeros(config.prompts.num_slots, dim))
         self.start_img = nn.Parameter(torch.zeros(1, 1, dim))
         self.end_img = nn.Parameter(torch.zeros(1, 1, dim))
         self.start_vp = nn.Parameter(torch.zeros(1, 1, dim))
@@ -67,13 +65,8 @@ class SphinxV(nn.Module):
         return self.vp_proj(self.prompt_encoder(slots))
 
     def visual_prefix(self, image_tokens: Tensor, prompt_tokens: Tensor) -> Tensor:
-        """Joins image tokens [B, 5, n, D] and prompt tokens [B, S, D] with their tags: [B, visual_length, D].
-
-        With `prompts.slot_embedding`, an option of small recipes, each prompt token also gets its slot's vector.
-        """
+        """Joins image tokens [B, 5, n, D] and prompt tokens [B, S, D] with their tags: [B, visual_length, D]."""
         batch, views = image_tokens.shape[:2]
-        if self.config.prompts.slot_embedding:
-            prompt_tokens = prompt_tokens + self.slot_embedding
         start = self.start_img.expand(batch, views, 1, -1)
         end = self.end_img.expand(batch, views, 1, -1)
         tagged = torch.cat([start, image_tokens, end], dim=2).flatten(1, 2)

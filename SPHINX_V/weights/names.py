@@ -13,7 +13,7 @@ PREFIX = "llma."
 EXTRA_PREFIX = "llma.extra."
 
 # What SPHINX-V has and its starting points have not: our names begin with these.
-PROMPT_PARTS = ("prompt_encoder.", "vp_proj.", "slot_embedding", "start_vp", "end_vp")
+PROMPT_PARTS = ("prompt_encoder.", "vp_proj.", "start_vp", "end_vp")
 
 # (released name, our name, singleton dimensions that the released tensor has in front of ours)
 _VIT_LAYERS = {

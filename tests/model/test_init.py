@@ -65,11 +65,3 @@ def test_attention_starts_by_looking_at_what_is_alike_and_saying_it(state):
         assert torch.equal(key, query)
         assert torch.equal(output, value.T)
         assert not torch.allclose(value, query)
-
-
-def test_slots_with_near_numbers_start_alike(state):
-    slots = state["slot_embedding"]
-    alike = torch.nn.functional.cosine_similarity(slots[:, None], slots[None], dim=-1)
-    assert alike.diagonal(1).mean() > 0.8
-    assert alike.diagonal(5).abs().mean() < 0.3
-    assert slots.std().item() == pytest.approx(0.4, rel=0.2)

@@ -141,7 +141,7 @@ def test_tiny_has_about_130_visual_tokens():
 
 
 def test_released_models_have_no_part_of_the_small_recipe(released):
-    assert not released.config.vision.position_features and not released.config.prompts.slot_embedding
+    assert not released.config.vision.position_features
     towers = [part for part in released.vision.modules() if isinstance(part, ViT)]
     assert len(towers) == 3
     assert all(isinstance(tower.patch_embed, nn.Conv2d) for tower in towers)
@@ -166,7 +166,7 @@ def variant(**changes):
         {"llm__dim": 96, "llm__n_kv_heads": 2, "llm__vocab_size": 99},
         {"vision__convnext__dims": (4, 6, 8, 10), "vision__qformer__num_query_tokens": 7},
         {"prompts__num_slots": 3, "prompts__frequencies": 9},
-        {"vision__clip__stem": "patch", "vision__position_features": False, "prompts__slot_embedding": False},
+        {"vision__clip__stem": "patch", "vision__position_features": False},
         {"vision__qformer__layers": 3, "vision__blip2_vit__width": 40},
     ],
 )

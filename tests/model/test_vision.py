@@ -48,19 +48,3 @@ def test_a_patch_carries_its_place_and_a_class_token_none(batch):
         PromptSlots(box, ~yes, yes)
     )
     assert torch.allclose(added[:, 3, queries + 1 + 6], marks[0].expand(batch, -1), atol=1e-4)
-
-
-def test_each_slot_carries_its_own_vector_where_the_option_is_on():
-    config = tiny()
-    assert config.prompts.slot_embedding
-    without = config.model_copy(update={"prompts": config.prompts.model_copy(update={"slot_embedding": False})})
-    models = [SphinxV(changed).requires_grad_(False) for changed in (config, without)]
-    for model in models:
-        initialise(model, seed=0)
-    assert not hasattr(models[1], "slot_embedding")
-    slots = config.prompts.num_slots
-    image = torch.randn(2, 5, 4, config.llm.dim, generator=torch.Generator().manual_seed(0))
-    marks = torch.randn(2, slots, config.llm.dim, generator=torch.Generator().manual_seed(1))
-    added = models[0].visual_prefix(image, marks) - models[1].visual_prefix(image, marks)
-    assert torch.allclose(added[:, -slots - 1 : -1], models[0].slot_embedding.expand(2, -1, -1), atol=1e-5)
-    assert added[:, : -slots - 1].abs().max() == 0 and added[:, -1].abs().max() == 0

@@ -55,9 +55,7 @@ def test_without_vision_the_full_encoders_hold():
         changed(small_config(), vision__dinov2__mlp_width=11, vision__dinov2__hidden_act="gelu"),
         changed(small_config(), vision__dinov2__layer_scale=False, vision__blip2_vit__norm_eps=1e-5),
         changed(small_config(), vision__clip__pre_norm=False, vision__clip__patch_bias=True),
-        changed(
-            small_config(), vision__qformer__norm_eps=1e-6, vision__position_features=True, prompts__slot_embedding=True
-        ),
+        changed(small_config(), vision__qformer__norm_eps=1e-6, vision__position_features=True),
     ],
     ids=range(10),
 )

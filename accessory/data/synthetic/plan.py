@@ -25,7 +25,7 @@ EVERY_PICTURE: tuple[Series, ...] = tuple(series for series in ALL_SERIES if ser
 # The tasks that a training stage's YAML lists, with the share of their items that it takes. Words come second: mixed in
 # from the start they hide, for a model from random weights, the little that it could learn about places first.
 STAGES: dict[str, dict[Task, float]] = {
-    "stage1": {"labels": 1.0, "relation": 0.7},
+    "stage1": {"labels": 1.0, "relation": 1.0},
     "stage2": {"labels": 0.5, "ocr": 1.0, "brief": 0.5, "relation": 0.5, "qa": 1.0},
 }
 
