@@ -18,6 +18,7 @@ import torch
 
 from accessory.config import RunOptions, load_options
 from accessory.data.synthetic import generate
+from accessory.data.synthetic.files import VERSION
 from accessory.eval.controls import swap_marks
 from accessory.eval.items import BenchmarkItem, read_items
 from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch
@@ -77,7 +78,7 @@ SUITES = (
 def make_data(out: Path, size: Size) -> None:
     """Draws the data set and trains its tokenizer, unless both are there already."""
     data, tokenizer, stamp = out / "data", out / "tokenizer.model", out / "data.json"
-    wanted = {"pictures": size.pictures, "heldout": size.heldout, "seed": SEED}
+    wanted = {"version": VERSION, "pictures": size.pictures, "heldout": size.heldout, "seed": SEED}
     if _recorded(stamp) == wanted and data.is_dir() and tokenizer.is_file():
         say(f"data: {data} is there already")
         return
