@@ -88,7 +88,18 @@ class TrainOptions(Options):
     patch_loss: float = Field(
         default=0.0, ge=0, description="weight of an extra loss at the patches under the marks: each predicts the label"
     )
+    patch_steps: int = Field(
+        default=0,
+        ge=0,
+        description="first steps that train by the patch loss alone, without the language model's layers; far cheaper",
+    )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _patch_steps_have_a_loss(self) -> TrainOptions:
+        if self.patch_steps and not self.patch_loss:
+            raise ValueError("train.patch_steps trains by the patch loss alone; give train.patch_loss a weight above 0")
+        return self
 
 
 class RunOptions(Options):

@@ -50,7 +50,7 @@ FULL = Size(pictures=8000, heldout=200, overrides={"stage1": (), "stage2": ()})
 FAST = Size(
     pictures=2000,
     heldout=40,
-    overrides={"stage1": ("train.max_steps=200",), "stage2": ("train.max_steps=100",)},
+    overrides={"stage1": ("train.max_steps=240", "train.patch_steps=80"), "stage2": ("train.max_steps=100",)},
 )
 
 

@@ -65,6 +65,14 @@ def patch_indices(config: SphinxVConfig, places: Tensor) -> Tensor:
     return 1 + view * (1 + quarter) + 1 + config.vision.qformer.num_query_tokens + 1 + patch
 
 
+def patch_only_losses(model: SphinxV, batch: Batch) -> Tensor:
+    """As `batch_losses`, with the patch loss alone: the language model's layers do not run."""
+    nothing = batch.labels.new_zeros((), dtype=torch.float32)
+    if batch.inputs.slots is None or batch.label_count == 0:
+        return torch.stack([nothing] * 3)
+    return torch.stack([nothing, nothing, patch_loss(model, model.embed(batch.inputs), batch)])
+
+
 def _filled(pieces: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and slots of the marks that have pieces [B, S, N]."""
     rows, slots = (pieces != NO_PIECE).any(dim=-1).nonzero(as_tuple=True)

@@ -15,7 +15,7 @@ from accessory.data.dataset import RegionDataset
 from accessory.data.loader import MicroBatches
 from accessory.runtime.distributed import World
 from accessory.train.freeze import freeze
-from accessory.train.loss import batch_losses
+from accessory.train.loss import batch_losses, patch_only_losses
 from accessory.train.meters import Meters, StepMetrics
 from accessory.train.optim import build_optimizers
 from accessory.train.schedule import learning_rate
@@ -61,10 +61,11 @@ class Trainer:
         """One optimiser step; returns its numbers over all processes.
 
         The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so are
-        the mark and patch losses over marks. Raises DataError for an item that could not be read, unless
+        the mark and patch losses over marks. In the first `patch_steps` it is the patch loss. Raises DataError for an item that could not be read, unless
         `on_bad_sample` is skip, and DivergedError for a loss or gradient that is not finite.
         """
         train = self.options.train
+        patches_only = step < train.patch_steps
         self._take_failed(micro_batches)
         device = self.world.device
         totals = torch.tensor(
@@ -81,9 +82,14 @@ class Trainer:
         losses = torch.zeros(3, device=device)
         for batch in micro_batches:
             if batch.target_count:  # none where every item of a micro-batch was bad
-                losses += self._backward(batch, [targets, *extra])
+                losses += self._backward(batch, [targets, *extra], patches_only)
         self.world.sum(losses)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # Without a gradient the optimisers pass over a parameter: what the patch loss cannot reach stays as it is.
+        trained = [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and not (patches_only and name.startswith("llm.layers."))
+        ]
         self.world.sum_gradients(trained)
         norm = torch.nn.utils.clip_grad_norm_(trained, train.clip_grad)
         if not torch.isfinite(torch.stack([losses.sum(), norm])).all():
@@ -95,8 +101,9 @@ class Trainer:
         self.optimizers.set_rate(rate / train.lr)
         self.optimizers.step()
         self.optimizers.zero_grad()
-        numbers = {"loss": losses[0].item(), "grad_norm": norm.item(), "lr": rate, "tokens": tokens, "samples": samples}
-        if train.mark_loss:
+        loss = losses[2 if patches_only else 0].item()
+        numbers = {"loss": loss, "grad_norm": norm.item(), "lr": rate, "tokens": tokens, "samples": samples}
+        if train.mark_loss and not patches_only:
             numbers["mark_loss"] = losses[1].item()
         if train.patch_loss:
             numbers["patch_loss"] = losses[2].item()
@@ -108,11 +115,16 @@ class Trainer:
                 raise DataError(place)
             self.bad.add(place)
 
-    def _backward(self, batch: Batch, totals: list[int]) -> Tensor:
+    def _backward(self, batch: Batch, totals: list[int], patches_only: bool) -> Tensor:
         """Adds one micro-batch's gradients; returns its shares of the step's losses [3], of which `totals` are the
         denominators."""
         train = self.options.train
-        sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
+        if patches_only:
+            sums = patch_only_losses(self.model, batch)
+        else:
+            sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
         shares = sums / sums.new_tensor([max(1, total) for total in totals])
-        (shares * shares.new_tensor([1.0, train.mark_loss, train.patch_loss])).sum().backward()
+        weighted = (shares * shares.new_tensor([1.0, train.mark_loss, train.patch_loss])).sum()
+        if weighted.requires_grad:  # not without a mark in `patches_only`
+            weighted.backward()
         return shares.detach()

@@ -26,7 +26,7 @@ EVERY_PICTURE: tuple[Series, ...] = tuple(series for series in ALL_SERIES if ser
 # from the start they hide, for a model from random weights, the little that it could learn about places first.
 STAGES: dict[str, dict[Task, float]] = {
     "stage1": {"labels": 1.0, "relation": 1.0},
-    "stage2": {"labels": 0.5, "ocr": 1.0, "brief": 0.3, "relation": 0.2, "qa": 0.5},
+    "stage2": {"labels": 0.5, "ocr": 1.0, "brief": 0.3, "relation": 0.4, "qa": 0.5},
 }
 
 # How often a question has so many marks, before the number of elements in the picture caps it. Many marks teach more:
