@@ -86,7 +86,7 @@ def render(turns: Sequence[Turn]) -> Rendered:
 
 def named_marks(text: str) -> list[tuple[str, int]]:
     """The marks that a text names, each once, in order: ("Region", 2) for `<Region 2>`, ("Mark", 1) for `<Mark 1>`."""
-    return [(word, int(digits)) for word, digits in dict.fromkeys(_NAMED_MARK.findall(text))]
+    return list(dict.fromkeys((word, int(digits)) for word, digits in _NAMED_MARK.findall(text)))
 
 
 def warn_about_marks(turns: Sequence[Turn], prompts: Sequence[Prompt]) -> None:

@@ -145,7 +145,8 @@ def as_text(report: Report, allowed: Sequence[str] = (), shown: int = 10) -> str
     counts = report.counts()
     lines = [
         f"{report.config}: {_many(report.files, 'file')}, {_many(report.items, 'item')},"
-        f" {_many(report.pictures, 'picture')} looked at; {_many(len(report.faults), 'fault') if counts else 'no fault'}"
+        f" {_many(report.pictures, 'picture')} looked at;"
+        f" {_many(len(report.faults), 'fault') if counts else 'no fault'}"
     ]
     for kind, count in counts.items():
         lines += ["", f"{kind}: {count:,}{' (allowed)' if kind in allowed else ''}: {KINDS[kind]}"]

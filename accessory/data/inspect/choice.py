@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from accessory.data.inspect.check import EDGE
 from accessory.data.inspect.faults import outside, text_faults
 from accessory.data.inspect.reading import Origin, origins
 from accessory.data.inspect.walk import Seen, walk
 from accessory.data.labels import task_of
+from accessory.page.pictures import marked_picture
 from SPHINX_V.errors import DataError, UsageError
 from SPHINX_V.processing.image import picture_size
 from SPHINX_V.prompts import Prompt
@@ -79,7 +82,8 @@ def _shown(seen: Seen) -> Chosen:
     turns = tuple((turn.question, turn.answer or "") for turn in seen.annotation.turns)
     asked = task_of(turns[0][0])
     task = "free question" if asked is None else asked[0]
-    size, faults = None, []
+    size: tuple[int, int] | None = None
+    faults: list[str] = []
     if seen.picture is not None:
         try:
             size = picture_size(seen.picture)
@@ -93,3 +97,13 @@ def _shown(seen: Seen) -> Chosen:
 def all_chosen(choices: list[Choice]) -> Iterator[tuple[Choice, Chosen]]:
     """Every chosen item with its source, in order."""
     return ((choice, chosen) for choice in choices for chosen in choice.chosen)
+
+
+def marked(chosen: Chosen, mark_size: float) -> Image.Image | None:
+    """The item's picture with its numbered marks; None where it has none or where it does not open."""
+    if chosen.picture is None:
+        return None
+    try:
+        return marked_picture(chosen.picture, chosen.prompts, mark_size=mark_size)
+    except DataError:  # among the item's faults already, or found on decoding
+        return None

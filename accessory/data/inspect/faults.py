@@ -103,7 +103,10 @@ def text_faults(annotation: Annotation) -> Iterator[tuple[str, str]]:
                     yield "mark-names", f"{what} {turn} names <{word} {number}>, the item has {count} marks"
                 elif points[number - 1] != (word == "Mark"):
                     kind, right = ("point", "Mark") if points[number - 1] else ("box", "Region")
-                    yield "mark-names", f"{what} {turn} names <{word} {number}>, mark {number} is a {kind}: <{right}>"
+                    yield (
+                        "mark-names",
+                        f"{what} {turn} names <{word} {number}>, which is a {kind}: write <{right} {number}>",
+                    )
         asked = task_of(question)
         if asked is None:
             continue

@@ -7,15 +7,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from PIL import Image
-
-from accessory.data.inspect.choice import Choice, Chosen, all_chosen, choose
+from accessory.data.inspect.choice import Choice, Chosen, all_chosen, choose, marked
 from accessory.data.inspect.sheet import draw_sheet
 from accessory.data.labels import parse_labels
 from accessory.page.marks import PictureFile, badge, picture_tag, with_tags
-from accessory.page.pictures import marked_picture
 from accessory.page.resources import resource
-from SPHINX_V.errors import ConfigError, DataError
+from SPHINX_V.errors import ConfigError
 from SPHINX_V.processing.conversation import clean
 
 PAGE = "preview.html"
@@ -43,23 +40,13 @@ def preview(config: str | Path, out: Path, count: int, seed: int, max_prompts: i
     return out / PAGE, out / SHEET
 
 
-def shown_picture(chosen: Chosen, mark_size: float) -> Image.Image | str:
-    """The item's picture with its marks, or a sentence that says why there is none."""
-    if chosen.picture is None:
-        return "no picture"
-    try:
-        return marked_picture(chosen.picture, chosen.prompts, mark_size=mark_size)
-    except DataError:
-        return "the picture cannot be shown"
-
-
 def _save_pictures(choices: Sequence[Choice], out: Path) -> list[PictureFile | str]:
     """The picture of every chosen item, in order, or why there is none."""
     saved: list[PictureFile | str] = []
     for number, (_, chosen) in enumerate(all_chosen(list(choices)), start=1):
-        picture = shown_picture(chosen, MARK_SIZE)
-        if isinstance(picture, str):
-            saved.append(picture)
+        picture = marked(chosen, MARK_SIZE)
+        if picture is None:
+            saved.append("no picture" if chosen.picture is None else "the picture cannot be shown")
             continue
         name = f"{PICTURES}/item-{number:03}.jpg"
         picture.save(out / name, quality=90, subsampling=0)  # without subsampling: it smears thin coloured lines

@@ -105,21 +105,22 @@ class _List:
             raise DataError(f"{self._path}: not valid JSON: text after the end of the list.")
 
     def _decoded(self, decoder: json.JSONDecoder, number: int) -> Any:
+        value, end, fault = None, self._at, ""
         while True:
             try:
-                value, end = decoder.raw_decode(self._text, self._at)
-                complete = end < len(self._text)
+                (value, end), fault = decoder.raw_decode(self._text, self._at), ""
             except ValueError as error:
-                complete, fault = False, str(error)
-            else:
-                fault = ""
-            if complete or not self._more():
-                if fault:
-                    raise self._broken(number, fault)
-                self._at = end
-                return value
+                end, fault = len(self._text), str(error)
+            # A value at the very end of the window may go on behind it, and so may what looks broken there.
+            if end < len(self._text) or not self._more():
+                break
             if len(self._text) - self._at > LONGEST_ITEM:
-                raise self._broken(number, fault or f"longer than {LONGEST_ITEM} characters")
+                fault = fault or f"longer than {LONGEST_ITEM} characters"
+                break
+        if fault:
+            raise self._broken(number, fault)
+        self._at = end
+        return value
 
     def _broken(self, number: int, fault: str) -> DataError:
         return DataError(f"{self._path}, item {number}: not valid JSON: {fault}; what follows it cannot be read.")
@@ -136,7 +137,8 @@ class _List:
 
     def _more(self) -> bool:
         """Reads on, as much as the window holds already; what has been read is dropped. False at the end."""
-        rest = self._text[self._at :]
-        read = self._file.read(max(CHUNK, len(rest)))
-        self._text, self._at = rest + read, 0
+        rest = len(self._text) - self._at
+        read = self._file.read(max(CHUNK, rest))
+        if read:
+            self._text, self._at = self._text[self._at :] + read, 0
         return bool(read)
