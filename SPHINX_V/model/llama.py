@@ -86,7 +86,7 @@ class Attention(nn.Module):
             keys, values = cache.append(keys, values)
         if isinstance(mask, Packing):
             return self.wo(mask.attend(queries, keys, values).transpose(1, 2).flatten(2))
-        several = queries.shape[2] > 1
+        several = True if queries.shape[2] > 1 else False  # noqa: SIM210 (compiled with any length it is no bool else)
         # PyTorch's causal mask starts at the first key, which is wrong for queries that follow cached ones.
         assert mask is not None or not several or queries.shape[2] == keys.shape[2], "queries after a cache need a mask"
         mixed = functional.scaled_dot_product_attention(

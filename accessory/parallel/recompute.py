@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,21 +17,23 @@ def recompute(model: SphinxV, how: Literal["none", "selective", "full"]) -> None
     products and attention, and computes norms, rotations and activations again (Korthikanti et al., arXiv 2205.05198):
     hardly slower than `none`, in about half its memory.
     """
-    if how == "none":
-        return
+    if how != "none":
+        for layer in model.llm.layers:
+            _wrap(layer, selective=how == "selective")
+
+
+def _wrap(layer: nn.Module, selective: bool) -> None:
     from torch.utils.checkpoint import checkpoint
 
-    options: dict[str, Any] = {"use_reentrant": False}
-    if how == "selective":
-        options["context_fn"] = _keep_products
-    for layer in model.llm.layers:
-        _wrap(layer, options, checkpoint)
+    inner = layer.forward
+    options: dict[str, Any] = {"context_fn": _keep_products} if selective else {}
 
+    # A function of ours, not a partial: torch.compile sees the call of `checkpoint` in it, and knows what to do.
+    def forward(*arguments: Any, **named: Any) -> Any:
+        return checkpoint(inner, *arguments, use_reentrant=False, **options, **named)
 
-def _wrap(layer: nn.Module, options: dict[str, Any], checkpoint: Any) -> None:
-    forward = layer.forward
     # On the instance, so that names of modules and parameters stay as they are.
-    layer.forward = partial(checkpoint, forward, **options)
+    layer.forward = forward
 
 
 def _keep_products() -> Any:
