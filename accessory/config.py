@@ -102,6 +102,19 @@ class TrainOptions(Options):
         return self
 
 
+class SaveOptions(Options):
+    """When the state of a run is saved, so that it can be resumed, and which states are kept."""
+
+    every: int | None = Field(
+        default=None, gt=0, description="steps between states; without, one at the end and when the run is stopped"
+    )
+    keep_last: int = Field(default=2, gt=0, description="newest states that are kept; one alone can be hit by damage")
+    keep_every: int | None = Field(default=None, gt=0, description="states of steps divisible by this stay for good")
+    asynchronous: bool = Field(
+        default=True, description="write beside training, from a copy in host memory; else training waits for the disk"
+    )
+
+
 class RunOptions(Options):
     """One training run."""
 
@@ -109,6 +122,7 @@ class RunOptions(Options):
     model: ModelOptions
     data: DataOptions
     train: TrainOptions
+    save: SaveOptions = Field(default_factory=SaveOptions)
 
 
 T = TypeVar("T", bound=BaseModel)
