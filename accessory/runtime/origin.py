@@ -13,8 +13,6 @@ import torch
 from accessory.runtime.distributed import World
 from SPHINX_V import __version__
 
-_HERE = Path(__file__).resolve()
-
 
 def origin(world: World) -> dict[str, Any]:
     """JSON values, equal on all processes, which all call it.
@@ -22,7 +20,7 @@ def origin(world: World) -> dict[str, Any]:
     `commit` and `dirty` (were tracked files changed?) are those of the first process's code, None outside a git
     checkout; `cuda` is the version that torch was built for, None for a build without.
     """
-    commit, dirty = _checkout() if world.is_main else (None, None)
+    commit, dirty = checkout(Path(__file__).resolve()) if world.is_main else (None, None)
     return {
         "sphinx_v": __version__,
         "torch": torch.__version__,
@@ -41,28 +39,24 @@ def _of_the_first(world: World, commit: str | None, dirty: bool | None) -> dict[
     return {"commit": said[0], "dirty": said[1] == "dirty"}
 
 
-def _checkout() -> tuple[str | None, bool | None]:
-    # A package that is installed below somebody's checkout is no part of it: git must know this very file.
-    if _git("ls-files", "--error-unmatch", _HERE.name) is None:
-        return None, None
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    if commit is None or changes is None:
+def checkout(file: Path) -> tuple[str | None, bool | None]:
+    """The commit that `file` belongs to, and whether tracked files were changed since; None where git does not know it.
+
+    A package that is installed below somebody's checkout is no part of it, hence the question after one file.
+    """
+    known = _git(file.parent, "ls-files", "--error-unmatch", file.name)
+    commit = _git(file.parent, "rev-parse", "HEAD")
+    changes = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
+    if known is None or commit is None or changes is None:
         return None, None
     return commit, bool(changes)
 
 
-def _git(*arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     """What git says, None where there is no git or it refuses."""
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            cwd=_HERE.parent,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -75,7 +75,7 @@ def read_manifest(folder: Path, step: int) -> Manifest:
         raise CheckpointError(f"{path}: is of step {values['step']}, but lies in the folder of step {step}.")
     files = {name: FileRecord(**record) for name, record in values["files"].items()}
     for name in files:
-        if Path(name).name != name:
+        if Path(name).name != name or name == "..":
             raise CheckpointError(f"{path}: names {name!r}, which is not a file of this folder.")
     return Manifest(step, files)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -29,9 +28,6 @@ class Peers:
         self.group: distributed.ProcessGroup | None = None
         if distributed.is_initialized():
             self.group = distributed.new_group(backend="gloo")
-        else:
-            # Each save and load would tell that it runs in one process.
-            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
     def gather(self, value: T) -> list[T]:
         """The values of all processes, in the order of ranks."""

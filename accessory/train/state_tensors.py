@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from torch.distributed.checkpoint import (
     FileSystemReader,
     FileSystemWriter,
     Metadata,
+    SavePlan,
+    SavePlanner,
     TensorStorageMetadata,
 )
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
 from accessory.train.peers import RankFailure
 from SPHINX_V.weights.local_part import local_tensor
@@ -76,7 +80,7 @@ def write_tensors(
             storage_writer=_Writer(folder, per_thread_copy_ahead=0, overwrite=False),
             planner=_SavePlanner(data),
             process_group=group,
-            no_dist=group is None,
+            no_dist=_alone(group),
         )
     except checkpoint.CheckpointException as error:
         raise RankFailure(_say(error)) from error
@@ -106,10 +110,17 @@ def read_tensors(folder: Path, tensors: Mapping[str, Tensor], group: distributed
             storage_reader=_Reader(folder),
             planner=DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False),
             process_group=group,
-            no_dist=group is None,
+            no_dist=_alone(group),
         )
     except checkpoint.CheckpointException as error:
         raise RankFailure(_say(error)) from error
+
+
+def _alone(group: distributed.ProcessGroup | None) -> bool:
+    """Is there only this process? Then torch would say so at each call, as if that were odd."""
+    if group is None:
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+    return group is None
 
 
 class _SavePlanner(DefaultSavePlanner):
@@ -135,6 +146,16 @@ class _Place:
 
 class _Writer(FileSystemWriter):
     """Writes the index as JSON: a pickle could run whatever code a changed file holds."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            # A full disk makes torch.save stumble over its own file's end, and only that reaches the other processes.
+            cause = _system_error(error)
+            if cause is None:
+                raise
+            raise OSError(cause.errno, cause.strerror) from error
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         places = {result.index: result.storage_data for written in results for result in written}
@@ -180,5 +201,13 @@ def _say(error: checkpoint.CheckpointException) -> str:
     causes = []
     for rank, (cause, _) in error.failures.items():
         lines = str(cause).strip().splitlines() or [""]
-        causes.append(f"rank {rank}: {type(cause).__name__}: {lines[0]}")
+        kind = "" if isinstance(cause, OSError) else f"{type(cause).__name__}: "
+        causes.append(f"rank {rank}: {kind}{lines[0]}")
     return "; ".join(causes)
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """What the system said before `error`."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
