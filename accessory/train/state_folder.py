@@ -52,7 +52,7 @@ class StateFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for entry in self.path.iterdir():
             if _LEFTOVER.fullmatch(entry.name):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                _remove(entry)
         unfinished = self.unfinished(step)
         unfinished.mkdir()
         return unfinished
@@ -80,7 +80,7 @@ class StateFolder:
         for step in to_delete(self.steps(), keep_last, keep_every):
             self.state(step).rename(self.unfinished(step))
             sync_folder(self.path)
-            shutil.rmtree(self.unfinished(step))
+            _remove(self.unfinished(step))
 
     def _set_aside(self, step: int, by: int) -> None:
         old = self.state(step)
@@ -95,3 +95,11 @@ class StateFolder:
             CheckpointWarning,
             stacklevel=2,
         )
+
+
+def _remove(path: Path) -> None:
+    """Of a state that was moved elsewhere and linked, the link goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -60,10 +60,6 @@ class Staging:
         self._copies = copies
         return dict(copies)
 
-    def clear(self) -> None:
-        """Gives the memory back."""
-        self._copies = {}
-
 
 def write_tensors(
     folder: Path, tensors: Mapping[str, Tensor], data: Mapping[str, Tensor], group: distributed.ProcessGroup | None

@@ -44,7 +44,9 @@ class Restored:
 
 
 class StateStore:
-    """Saves and loads the states of one run in a folder that all processes see; every method is called by all of them.
+    """Saves and loads the states of one run in a folder that all its processes see, and no other run writes to.
+
+    Every method is called by all processes, in the same order.
 
     A state is a folder `step-XXXXXXXX`: tensors by torch's distributed checkpoint (`__R_0.distcp`, `index.json`),
     `state.json` (step, `extra`), `own-R.json` of every rank R, and `manifest.json` with size and sha256 of each of

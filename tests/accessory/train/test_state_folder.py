@@ -94,6 +94,16 @@ def test_old_states_are_deleted(folder):
     assert names(folder) == ["latest", "step-00000008"]
 
 
+def test_of_a_state_that_was_moved_away_and_linked_the_link_is_deleted(folder, tmp_path):
+    put(folder, 2, 4)
+    moved = folder.state(2).rename(tmp_path / "moved")
+    folder.state(2).symlink_to(moved)
+    assert folder.steps() == [2, 4]
+    folder.prune(keep_last=1, keep_every=None)
+    assert names(folder) == ["latest", "step-00000004"]
+    assert (moved / "data").exists()
+
+
 def test_states_of_a_course_that_was_left_are_set_aside_by_name(folder):
     put(folder, 4, 8, 12)
     folder.begin(8)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
@@ -165,7 +165,6 @@ def main(folder: Path) -> None:
             "export": export(folder / "export", this, mesh),
         }
         (folder / f"{this.rank}.json").write_text(json.dumps(seen), encoding="utf-8")
-        assert distributed.is_initialized()
         end_process(0)
 
 
