@@ -23,10 +23,11 @@ import torch
 from accessory.config import SaveOptions
 from accessory.runtime.distributed import World
 from accessory.train.states import StateStore
+from SPHINX_V.errors import CheckpointWarning
 
-SAVES = 3
+SAVES = 2
 """States that a process saves before it ends by itself."""
-OPTIONS = SaveOptions(keep_last=2, keep_every=5)
+OPTIONS = SaveOptions(keep_last=2, keep_every=30)
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
@@ -38,13 +39,13 @@ def filled(step: int) -> dict[str, torch.Tensor]:
     return {"weight": torch.full((60_000,), float(step)), "count": torch.tensor(step)}
 
 
-def load(folder: Path) -> tuple[int, StateStore]:
-    """The newest step, 0 without any. Raises where a state is not what was saved."""
+def load(folder: Path, step: int | None = None) -> tuple[int, StateStore]:
+    """The newest step, 0 without any, or `step`. Raises where a state is not what was saved."""
     store = open_store(folder)
     target = filled(-1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a kill damages nothing
-        restored = store.load(target)
+        warnings.simplefilter("error", CheckpointWarning)  # a kill damages nothing
+        restored = store.load(target, step=step)
     if restored is None:
         return 0, store
     assert restored.extra == {"position": restored.step}
@@ -112,9 +113,14 @@ def kill_at(folder: Path, point: int) -> None:
 
 
 def look(folder: Path, told: int, before: int) -> int:
-    """The newest state after a kill, which is never older than what was told or there before."""
-    newest, _ = load(folder)
+    """The newest state after a kill, never older than what was told or there before; and all that must be kept."""
+    newest, store = load(folder)
     assert newest >= max(told, before), f"{newest} is loaded, {told} was told, {before} was there before"
+    steps = store.folder.steps()
+    must = {newest - 1, newest, *range(30, newest, 30)} - {0, -1}
+    assert must <= set(steps), f"{steps} are there, {sorted(must)} must be"
+    for step in steps:
+        load(folder, step)
     return newest
 
 
