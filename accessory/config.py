@@ -133,6 +133,19 @@ class ParallelOptions(Options):
     compile: bool = Field(default=False, description="torch.compile for every layer of the language model")
 
 
+class SaveOptions(Options):
+    """When the state of a run is saved, so that it can be resumed, and which states are kept."""
+
+    every: int | None = Field(
+        default=None, gt=0, description="steps between states; without, one when the run is stopped"
+    )
+    keep_last: int = Field(default=2, gt=0, description="newest states that are kept; one alone can be hit by damage")
+    keep_every: int | None = Field(default=None, gt=0, description="states of steps divisible by this stay for good")
+    asynchronous: bool = Field(
+        default=True, description="write beside training, from a copy in host memory; else training waits for the disk"
+    )
+
+
 class RunOptions(Options):
     """One training run."""
 
@@ -141,6 +154,7 @@ class RunOptions(Options):
     data: DataOptions
     train: TrainOptions
     parallel: ParallelOptions = ParallelOptions()
+    save: SaveOptions = Field(default_factory=SaveOptions)
 
 
 T = TypeVar("T", bound=BaseModel)
