@@ -87,6 +87,11 @@ class TrainOptions(Options):
         default=None, gt=0, description="train matrices by Muon with this peak rate; for models from random weights"
     )
     clip_grad: float = Field(default=8.0, gt=0)
+    skip_spikes: float | None = Field(
+        default=None, gt=0, description="leave out steps whose gradient norm is so many deviations above the last ones'"
+    )
+    max_skipped: int = Field(default=10, ge=0, description="steps left out one after another before the run stops")
+    log_every: int = Field(default=1, gt=0, description="steps between looks at the device, for metrics and for stops")
     mark_loss: float = Field(
         default=0.0,
         ge=0,
@@ -109,6 +114,23 @@ class TrainOptions(Options):
         return self
 
 
+class ParallelOptions(Options):
+    """How a run is laid out over processes; changes speed and memory, not what is learnt."""
+
+    tensor: int = Field(default=1, gt=0, description="processes that share one language model (model parallel size)")
+    mode: Literal["ddp", "sdp", "fsdp"] = Field(
+        default="ddp",
+        description="over data ranks: replicas; gradients and optimiser split; weights split too",
+    )
+    recompute: Literal["none", "selective", "full"] = Field(
+        default="none", description="activations of the language model that backward computes again"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of computation and of frozen weights; trained weights are float32"
+    )
+    compile: bool = Field(default=False, description="torch.compile for every layer of the language model")
+
+
 class LogOptions(Options):
     """Where a run's numbers go besides the progress bar and metrics.jsonl."""
 
@@ -123,6 +145,7 @@ class RunOptions(Options):
     model: ModelOptions
     data: DataOptions
     train: TrainOptions
+    parallel: ParallelOptions = ParallelOptions()
     log: LogOptions = LogOptions()
 
 

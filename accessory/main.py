@@ -5,69 +5,46 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
-import torch
-
-from accessory.config import ModelOptions, RunOptions, load_options
+from accessory.config import ParallelOptions, RunOptions, load_options
 from accessory.data.dataset import RegionDataset
 from accessory.data.sources import BadItems
+from accessory.parallel.layout import needs_group
 from accessory.runtime.distributed import World, world
+from accessory.train.build import build
 from accessory.train.trainer import Trainer
-from SPHINX_V.config import PRESETS
 from SPHINX_V.errors import ConfigError, SphinxVError
-from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.parallel import end_process
 from SPHINX_V.processing.processor import Processor
-from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.weights.folder import save_folder
-from SPHINX_V.weights.load import build_random, load_model, load_tensors
 from SPHINX_V.weights.publish import check_writable
-from SPHINX_V.weights.sam import read_sam
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
 
 
-def build(options: ModelOptions, seed: int, device: torch.device) -> tuple[SphinxV, Tokenizer]:
-    """The model to train, in float32 on `device`, and its tokenizer."""
-    if options.checkpoint is not None:
-        loaded = load_model(
-            options.checkpoint,
-            device=device,
-            dtype=torch.float32,
-            initialise_missing=options.initialise_missing,
-            seed=seed,
-            tokenizer_file=options.tokenizer,
-        )
-        tokenizer = Tokenizer(loaded.tokenizer_bytes, options.tokenizer or options.checkpoint)
-        if tokenizer.vocab_size > loaded.config.llm.vocab_size:
-            raise ConfigError(
-                f"the tokenizer {options.tokenizer or options.checkpoint} has {tokenizer.vocab_size} pieces,"
-                f" {options.checkpoint} {loaded.config.llm.vocab_size}; give the checkpoint's own model.tokenizer."
-            )
-        if options.sam is not None:
-            load_tensors(loaded.model, read_sam(options.sam), options.sam)
-        return loaded.model, tokenizer
-    assert options.preset is not None  # ModelOptions has checked both
-    assert options.tokenizer is not None
-    tokenizer = Tokenizer.from_file(options.tokenizer)
-    config = PRESETS[options.preset]()
-    config = config.model_copy(update={"llm": config.llm.model_copy(update={"vocab_size": tokenizer.vocab_size})})
-    return build_random(config, device=device, dtype=torch.float32, seed=seed), tokenizer
+def launch(options: ParallelOptions) -> AbstractContextManager[World]:
+    """The processes of a run, in the grid that its layout needs."""
+    replication: Literal["replicate", "shard"] = "replicate" if options.mode == "ddp" else "shard"
+    return world(options.tensor, replication, needs_group(options))
 
 
 def train(options: RunOptions, this: World) -> Path:
     """One run from options to a checkpoint folder; returns its path."""
     output = Path(options.output)
     _prepare(output, this)
-    model, tokenizer = build(options.model, options.train.seed, this.device)
+    module, model, tokenizer = build(options, this)
     processor = Processor(model.config, tokenizer)
     bad = BadItems()
     dataset = RegionDataset(options.data, processor, options.train.seed, bad)
-    trainer = Trainer(options, model, dataset, this)
+    trainer = Trainer(options, module, dataset, this)
     trainer.run(output / METRICS)
+    state = {name: t.full_tensor() if hasattr(t, "full_tensor") else t for name, t in model.state_dict().items()}
     if this.is_main:
-        save_folder(output / CHECKPOINT, model.state_dict(), model.config, tokenizer.serialized, overwrite=True)
+        save_folder(output / CHECKPOINT, state, model.config, tokenizer.serialized, overwrite=True)
         report(options, dataset, bad, output)
     this.barrier()
     return output / CHECKPOINT
@@ -103,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         options = load_options(RunOptions, arguments.config, arguments.overrides)
-        with world() as this:
+        with launch(options.parallel) as this:
             train(options, this)
     except SphinxVError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -112,4 +89,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

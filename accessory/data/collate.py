@@ -36,6 +36,11 @@ class Batch:
         return int((self.labels[:, 1:] != IGNORE).sum())
 
     @property
+    def token_count(self) -> int:
+        """Text tokens without padding."""
+        return int(self.inputs.lengths.sum())
+
+    @property
     def mark_count(self) -> int:
         """Slots that the answer says something of, the denominator of the mark loss."""
         return int((self.slot_pieces != NO_PIECE).any(dim=-1).sum())

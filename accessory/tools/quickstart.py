@@ -24,8 +24,7 @@ from accessory.eval.items import BenchmarkItem, read_items
 from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch
 from accessory.eval.predict import Prediction, predict
 from accessory.eval.report import Asked, Example, write_report
-from accessory.main import CHECKPOINT, METRICS, train
-from accessory.runtime.distributed import world
+from accessory.main import CHECKPOINT, METRICS, launch, train
 from accessory.tools.tokenizer import train_tokenizer
 from SPHINX_V.errors import SphinxVError
 from SPHINX_V.sphinx_v import SPHINX_V_Model
@@ -105,7 +104,7 @@ def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
         return options
     started = _start(stamp)
     say(f"{stage}: training, {options.train.max_steps} steps")
-    with world() as this:
+    with launch(options.parallel) as this:
         train(options, this)
     _record(stamp, wanted, started)
     return options

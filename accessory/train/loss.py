@@ -67,10 +67,10 @@ def patch_indices(config: SphinxVConfig, places: Tensor) -> Tensor:
 
 def patch_only_losses(model: SphinxV, batch: Batch) -> Tensor:
     """As `batch_losses`, with the patch loss alone: the language model's layers do not run."""
-    nothing = batch.labels.new_zeros((), dtype=torch.float32)
-    if batch.inputs.slots is None or batch.label_count == 0:
-        return torch.stack([nothing] * 3)
-    return torch.stack([nothing, nothing, patch_loss(model, model.embed(batch.inputs), batch)])
+    embedded = model.embed(batch.inputs)
+    nothing = embedded.float().sum() * 0  # every process must go backward, also one without a mark
+    marked = batch.inputs.slots is not None and batch.label_count > 0
+    return torch.stack([nothing, nothing, patch_loss(model, embedded, batch) if marked else nothing])
 
 
 def _filled(pieces: Tensor) -> tuple[Tensor, Tensor]:

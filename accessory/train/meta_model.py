@@ -48,7 +48,8 @@ class KernelAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is not functional.scaled_dot_product_attention:
             return function(*args, **kwargs)
-        return _attention(*args, causal=kwargs.get("is_causal", False))
+        queries, keys, values = args
+        return _attention(queries, keys, values, kwargs.get("is_causal", False))
 
 
 def _attention(queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:

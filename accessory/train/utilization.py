@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from accessory.data.collate import Batch
 from accessory.train.meta_model import meta_inputs, meta_model
@@ -106,7 +106,7 @@ class _Products:
         self.weights = 0
         self.pairs = 0
 
-    def __call__(self, weight: nn.Parameter, input_learns: bool) -> bool:
+    def __call__(self, weight: Tensor, input_learns: bool) -> bool:
         """Does the product's result have a gradient?"""
         self.weights += 2 * weight.numel() * (1 + input_learns + weight.requires_grad)
         return input_learns or weight.requires_grad
