@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.inputs import ModelInputs, PromptSlots
+from SPHINX_V.model import llama, qformer, vit
 from SPHINX_V.model.sphinx_v import SphinxV
 
 META = torch.device("meta")
@@ -39,21 +41,29 @@ def meta_inputs(config: SphinxVConfig, rows: int, text_length: int, picture: boo
         )
 
 
-class KernelAttention(TorchFunctionMode):
-    """Attention keeps what the fused kernels of devices keep; by itself the meta device would keep every score."""
+def use_kernels(model: SphinxV) -> None:
+    """Makes attention keep what the fused kernels of devices keep; by itself the meta device would keep every score.
 
+    Module by module, as a mode around the whole would not reach what backward computes again.
+    """
+    for module in model.modules():
+        if isinstance(module, (llama.Attention, vit.SelfAttention, qformer.Attention)):
+            module.forward = partial(_with_kernels, module.forward)  # type: ignore[method-assign]
+
+
+def _with_kernels(forward: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    with _KernelAttention():
+        return forward(*arguments)
+
+
+class _KernelAttention(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if function is not functional.scaled_dot_product_attention:
             return function(*args, **kwargs)
+        # Groups of heads share their keys and values in these kernels as they are.
         queries, keys, values = args
-        return _attention(queries, keys, values, kwargs.get("is_causal", False))
-
-
-def _attention(queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
-    groups = queries.shape[1] // keys.shape[1]
-    if groups > 1:
-        keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
-    return torch.ops.aten._scaled_dot_product_flash_attention(queries, keys, values, 0.0, causal)[0]
+        causal = kwargs.get("is_causal", False)
+        return torch.ops.aten._scaled_dot_product_flash_attention(queries, keys, values, 0.0, causal)[0]

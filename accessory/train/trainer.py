@@ -17,7 +17,7 @@ from accessory.data.loader import MicroBatches
 from accessory.runtime.distributed import World
 from accessory.train.meters import Meters, StepMetrics
 from accessory.train.phases import Phases
-from accessory.train.schedule import learning_rate
+from accessory.train.schedule import learning_rate, run_length
 from accessory.train.step import LossModule, StepEngine, StepResult
 from SPHINX_V.errors import ConfigError, DataError, DivergedError
 
@@ -50,7 +50,7 @@ class Trainer:
             dataset, train.batch_size, train.accumulation, train.seed, world.data_rank, world.data_size
         )
         per_epoch = self.batches.steps_per_epoch
-        self.total_steps = train.max_steps or max(1, round(train.epochs * per_epoch))
+        self.total_steps = run_length(train, per_epoch)
         self.warmup_steps = train.warmup_epochs * per_epoch
         self.phases = Phases(world.device)
         self.skipped_in_a_row = 0
