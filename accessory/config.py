@@ -87,6 +87,12 @@ class TrainOptions(Options):
         default=None, gt=0, description="train matrices by Muon with this peak rate; for models from random weights"
     )
     clip_grad: float = Field(default=8.0, gt=0)
+    packing: bool = Field(
+        default=False, description="the texts of a micro-batch behind one another in one row, without padding; exact"
+    )
+    packing_multiple: int = Field(
+        default=1, gt=0, description="length of a packed row; few lengths keep torch.compile from compiling anew"
+    )
     skip_spikes: float | None = Field(
         default=None, gt=0, description="leave out steps whose gradient norm is so many deviations above the last ones'"
     )
@@ -127,6 +133,9 @@ class ParallelOptions(Options):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of computation and of frozen weights; trained weights are float32"
+    )
+    attention: Literal["sdpa", "varlen", "flex", "flash"] = Field(
+        default="sdpa", description="kernel for packed rows; all but sdpa are for CUDA"
     )
     compile: bool = Field(default=False, description="torch.compile for every layer of the language model")
 

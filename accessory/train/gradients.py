@@ -23,6 +23,9 @@ class Part:
 
     def take_gradient(self) -> Tensor | None:
         """Hands the parameter's gradient to `local`, where clipping and the optimiser find it."""
+        if is_distributed(self.parameter):
+            # At its first forward FSDP moves a part that it has to pad.
+            self.local.data = local_tensor(self.parameter.detach())
         gradient = self.parameter.grad
         self.local.grad = None if gradient is None else local_tensor(gradient)
         return self.local.grad

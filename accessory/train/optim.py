@@ -47,6 +47,7 @@ class Optimizers:
             self.adamw.step()
         if self.muon is not None and bool(good):
             for part, matrix in self._matrices:
+                matrix.data = part.local.detach().view_as(matrix)
                 matrix.grad = None if part.local.grad is None else part.local.grad.flatten(1)
             self.muon.step()
             for _, matrix in self._matrices:

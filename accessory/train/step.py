@@ -15,6 +15,7 @@ from accessory.train.gradients import clip, collect, gradient_norm, release, tra
 from accessory.train.loss import batch_losses, patch_only_losses
 from accessory.train.optim import Optimizers
 from accessory.train.phases import Phases
+from accessory.train.places import Places
 from accessory.train.stability import NormHistory
 from SPHINX_V.errors import DataError
 from SPHINX_V.model.sphinx_v import SphinxV
@@ -28,11 +29,12 @@ class LossModule(nn.Module):
         self.model = model
         self.options = options
 
-    def forward(self, batch: Batch, patches_only: bool) -> Tensor:
+    def forward(self, batch: Batch, places: Places, patches_only: bool) -> Tensor:
         """Sums over target tokens, marks and patches [3]; of a part that the options leave out zero."""
         if patches_only:
-            return patch_only_losses(self.model, batch)
-        return batch_losses(self.model, batch, marks=self.options.mark_loss > 0, patches=self.options.patch_loss > 0)
+            return patch_only_losses(self.model, batch, places)
+        marks, patches = self.options.mark_loss > 0, self.options.patch_loss > 0
+        return batch_losses(self.model, batch, places, marks, patches)
 
 
 class StepResult(NamedTuple):
@@ -56,7 +58,7 @@ class StepEngine:
         self.parts = trained_parts(module.model, world)
         self.optimizers = Optimizers(self.parts, train)
         self.history = NormHistory(world.device, train.skip_spikes)
-        self._mode = parallel.mode
+        self.parallel = parallel
         # What the patch loss cannot reach stays as it is in the first steps: without a gradient it is passed over.
         self._reached = [part for part in self.parts if not part.name.startswith("llm.layers.")]
 
@@ -109,8 +111,10 @@ class StepEngine:
 
     def _backward(self, batch: Batch, denominators: Tensor, patches_only: bool, phases: Phases) -> Tensor:
         """Adds one micro-batch's gradients; returns its shares of the step's losses [3]."""
+        device, kernel = self.world.device, self.parallel.attention if self.train.packing else None
+        places = Places.of(batch, self.module.model.config, kernel, self.train.packing_multiple)
         with phases("forward"):
-            shares = self.module(batch.to(self.world.device), patches_only) / denominators.float()
+            shares = self.module(batch.to(device), places.to(device), patches_only) / denominators.float()
         weights = shares.new_tensor([1.0, self.train.mark_loss, self.train.patch_loss])
         with phases("backward"):
             (shares * weights).sum().backward()
@@ -123,7 +127,7 @@ class StepEngine:
 
         if not isinstance(self.module, FSDPModule):
             return
-        if self._mode == "ddp":
+        if self.parallel.mode == "ddp":
             self.module.set_requires_gradient_sync(last)
-        if self._mode == "sdp":
+        if self.parallel.mode == "sdp":
             self.module.set_reshard_after_backward(last)
