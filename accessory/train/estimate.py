@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from accessory.config import ModelOptions, RunOptions
@@ -102,6 +103,10 @@ def check_layout(options: RunOptions, processes: int) -> int:
             f"train.muon_lr needs whole matrices, which parallel.tensor {parallel.tensor} and parallel.mode"
             f" {parallel.mode} split; use parallel.mode ddp and parallel.tensor 1, or leave train.muon_lr out."
         )
+    if options.train.packing and parallel.attention == "flash" and find_spec("flash_attn") is None:
+        raise ConfigError(
+            "parallel.attention is flash, but flash-attn is missing: pip install 'sphinx-v[flash]', or take varlen."
+        )
     return data
 
 
@@ -155,11 +160,12 @@ def count_work(options: RunOptions, dataset: RegionDataset, data: int) -> Work:
     visual = dataset.processor.config.visual_length
     lengths, pictured = dataset.lengths, has_picture(dataset)
 
-    def tokens(items: list[int]) -> int:
-        """With padding, all rows of a micro-batch together."""
-        return len(items) * (max(lengths[index] for index in items) + (visual if pictured[items[0]] else 0))
+    def states(items: list[int]) -> int:
+        """Positions that pass the layers, all rows of a micro-batch together."""
+        whole = [lengths[index] + (visual if pictured[index] else 0) for index in items]
+        return sum(whole) if train.packing else len(whole) * max(whole)
 
-    largest = max(_micro_batches(steps, train.batch_size), key=tokens)
+    largest = max(_micro_batches(steps, train.batch_size), key=states)
     return Work(
         items=len(dataset),
         truncated=dataset.truncated,
@@ -175,6 +181,7 @@ def count_work(options: RunOptions, dataset: RegionDataset, data: int) -> Work:
             max(lengths[index] for index in largest),
             sum(label != IGNORE for index in largest for label in dataset[0, index].labels[1:]),
             pictured[largest[0]],
+            -(-states(largest) // train.packing_multiple) * train.packing_multiple if train.packing else None,
         ),
     )
 

@@ -14,6 +14,7 @@ from accessory.data.collate import Batch, collate
 from accessory.data.dataset import RegionDataset
 from accessory.data.sources import BadItems
 from accessory.runtime.distributed import World
+from accessory.train.places import Places
 from accessory.train.step import LossModule
 from SPHINX_V.processing.processor import Processor
 
@@ -92,7 +93,8 @@ def heldout_loss(module: LossModule, heldout: HeldOut, world: World) -> float:
     """
     table = torch.zeros(2, len(heldout), dtype=torch.float64, device=world.device)
     for number, counts, batch in heldout.share(world):
-        loss = module(batch.to(world.device), False)[0]
+        places = Places.of(batch, module.model.config).to(world.device)
+        loss = module(batch.to(world.device), places, False)[0]
         if counts:
             # Each place is filled by one rank alone, so that adding up over ranks rounds nothing.
             table[0, number] = loss

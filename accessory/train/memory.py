@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from accessory.config import ParallelOptions
 from accessory.parallel.layout import DTYPES, blocks, needs_group
 from accessory.parallel.recompute import recompute
+from accessory.train.loss import target_loss
 from accessory.train.meta_model import META, meta_inputs, meta_model, use_kernels
 from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.model.sphinx_v import SphinxV
@@ -27,12 +27,18 @@ _STATES = 8  # bytes of what AdamW keeps for each
 
 
 class MicroBatch(NamedTuple):
-    """The sizes of one: rows, text tokens per row with padding, target tokens over all rows, whether with pictures."""
+    """The sizes of one: rows, text tokens per row with padding, target tokens over all rows, whether with pictures; the
+    length of its one row where it is packed."""
 
     rows: int
     text_length: int
     targets: int
     picture: bool
+    packed: int | None = None
+
+    def states(self, visual_length: int) -> int:
+        """Positions that pass the layers."""
+        return self.packed or self.rows * (self.text_length + (visual_length if self.picture else 0))
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,8 @@ def _exchange(
     width = DTYPES[parallel.dtype].itemsize
     largest = max(unit.trained for unit in units)
     gradients = (width + 2 * _MASTER) * largest if split else 0
-    length = batch.text_length + (config.visual_length if batch.picture else 0)
-    return gradients + (width * batch.rows * length * config.llm.dim if parallel.tensor > 1 else 0)
+    parts = width * batch.states(config.visual_length) * config.llm.dim if parallel.tensor > 1 else 0
+    return gradients + parts
 
 
 def _activations(model: SphinxV, parallel: ParallelOptions, batch: MicroBatch) -> tuple[int, int]:
@@ -141,17 +147,26 @@ def _activations(model: SphinxV, parallel: ParallelOptions, batch: MicroBatch) -
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
     with LiveBytes() as live:
         inputs = meta_inputs(model.config, batch.rows, batch.text_length, batch.picture)
-        loss = _loss(model, model.hidden(model.embed(inputs)), batch.targets)
+        embedded = model.embed(inputs)
+        if batch.packed is not None:
+            # Attention within each sequence keeps what one over the whole row would.
+            embedded = embedded.flatten(0, 1)[_places(batch.packed)].unsqueeze(0)
+        loss = _loss(model, model.hidden(embedded), batch.targets)
+        del embedded
         kept = live.now
         loss.backward()
     return kept, live.peak - kept
 
 
 def _loss(model: SphinxV, hidden: Tensor, targets: int) -> Tensor:
-    """As `loss.target_loss`, of any `targets` positions: the meta device does not know which ones there are."""
-    places = torch.zeros(targets, dtype=torch.int64, device=META)
-    scores = model.llm.output(hidden.flatten(0, 1)[places]).float()
-    return functional.cross_entropy(scores, places, reduction="sum")
+    """The loss over any `targets` positions."""
+    places = _places(targets)
+    return target_loss(model, hidden.flatten(0, 1)[places], places)
+
+
+def _places(count: int) -> Tensor:
+    """Indices of `count` states; which ones makes no difference here."""
+    return torch.zeros(count, dtype=torch.int64, device=META)
 
 
 def _drop_gradient(parameter: Tensor) -> None:

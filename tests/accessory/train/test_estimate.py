@@ -1,5 +1,6 @@
 """A dry run knows what the run will do, and fails where the run would."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,24 @@ def test_the_largest_micro_batch_is_the_one_with_most_tokens(tmp_path):
     assert (short.rows, short.picture) == (2, True)
     # "A dot.", the stop string and EOS, twice.
     assert 2 * 4 < short.targets < 2 * short.text_length
+
+
+def test_packing_needs_memory_for_tokens_without_padding(tmp_path):
+    config = written(tmp_path, [MIXED[6], talk("Tell me.", "word " * 300)], data={"max_words": 4000})
+    padded, packed = estimated(config), estimated(config, "train.packing=true", "train.packing_multiple=64")
+    assert padded.work.largest.packed is None
+    assert packed.work.largest.packed == -(-padded.work.text_tokens // 64) * 64
+    share = packed.work.largest.packed / (2 * padded.work.largest.text_length)
+    assert 0.5 < share < 0.7
+    # What is kept for each token, and the embeddings with their padding.
+    assert packed.memory.activations / padded.memory.activations == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_a_missing_attention_kernel_is_told_before(tmp_path):
+    overrides = ["train.packing=true", "parallel.attention=flash"]
+    assert "pip install 'sphinx-v[flash]'" in refused(written(tmp_path), *overrides)
+    assert estimated(written(tmp_path), overrides[1]).parts
 
 
 def test_parts_of_the_13b_are_counted_as_released():

@@ -9,10 +9,10 @@ from accessory.main import launch
 from accessory.runtime.distributed import World
 from accessory.train.build import build
 from accessory.train.heldout import HeldOut, heldout_loss, open_held_out
-from accessory.train.loss import target_loss
 from SPHINX_V.errors import DataError
 from SPHINX_V.processing.processor import Processor
 from tests.accessory.runs import MIXED, talk, write_data, write_run
+from tests.accessory.train.padded import padded_loss
 from tests.accessory.train.test_meshes import torchrun
 
 
@@ -41,8 +41,7 @@ def test_it_is_the_mean_over_target_tokens_of_all_items(opened):
     for index in range(len(MIXED)):
         batch = collate([heldout.dataset[7, index]], 10)
         with torch.no_grad():
-            hidden = module.model.hidden(module.model.embed(batch.inputs))
-            losses += target_loss(module.model, hidden, batch.labels).item()
+            losses += padded_loss(module.model, batch.inputs, batch.labels).item()
         targets += batch.target_count
     # In float32, in batches of two: padding and sums round otherwise.
     assert heldout_loss(module, heldout, this) == pytest.approx(losses / targets, rel=1e-6)

@@ -9,13 +9,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from accessory.config import ParallelOptions
 from accessory.parallel.recompute import recompute
 from accessory.train.freeze import freeze
-from accessory.train.loss import target_loss
 from accessory.train.memory import LiveBytes, MicroBatch, estimate_memory
 from accessory.train.meta_model import meta_model
 from SPHINX_V.config import LlamaConfig, sphinx_v_13b
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model.sphinx_v import SphinxV
 from tests.accessory.runs import FREEZE
+from tests.accessory.train.padded import padded_loss
 from tests.weights.small import small_config
 
 GIB = 2**30
@@ -146,7 +146,7 @@ def test_activations_are_what_autograd_keeps_on_the_cpu(config, prefixes):
 
     inputs, labels = real_batch(config, BATCH.rows, BATCH.text_length, BATCH.targets)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = target_loss(model, model.hidden(model.embed(inputs)), labels)
+        loss = padded_loss(model, inputs, labels)
     measured = sum(size for size, _ in kept.values())
     assert loss.requires_grad
     memory = estimate_memory(config, trained, ParallelOptions(), 1, BATCH)
@@ -164,7 +164,7 @@ def test_recompute_keeps_and_needs_what_it_does_on_the_cpu(config, how):
             parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
     with LiveBytes() as live:
         inputs, labels = real_batch(config, BATCH.rows, BATCH.text_length, BATCH.targets)
-        loss = target_loss(model, model.hidden(model.embed(inputs)), labels)
+        loss = padded_loss(model, inputs, labels)
         kept = live.now
         loss.backward()
     memory = estimate_memory(config, trained, ParallelOptions(recompute=how), 1, BATCH)

@@ -7,13 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from accessory.data.collate import Batch
 from accessory.train.freeze import freeze
-from accessory.train.loss import target_loss
 from accessory.train.meta_model import meta_model
 from accessory.train.utilization import FlopRule, device_peak, flop_rule, peak_flops
 from SPHINX_V.config import sphinx_v_13b, tiny
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model.sphinx_v import SphinxV
 from tests.accessory.runs import FREEZE
+from tests.accessory.train.padded import padded_loss
 from tests.weights.small import small_config
 
 LLM = 12_687_769_600  # weights of 40 layers: 4 · 5120² and 3 · 5120 · 13824 each
@@ -102,7 +102,7 @@ def test_torchs_counter_finds_the_same_in_a_real_step_of_tiny(prefixes):
     labels = torch.zeros(rows, text, dtype=torch.int64)
     labels[:, 1 : targets + 1] = 5
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        target_loss(model, model.hidden(model.embed(inputs)), labels).backward()
+        padded_loss(model, inputs, labels).backward()
     none = torch.full((rows, slots, 0), -1)
     counted = flop_rule(config, trained)
     ours = counted.of(Batch(inputs, labels, none, none, (0, 1)))
