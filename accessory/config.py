@@ -61,6 +61,13 @@ class DataOptions(Options):
         description="look at every picture's header and marks before training; without, bad ones are met on the way",
     )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
+    heldout: str | None = Field(default=None, description="YAML file in the META form: items that are only measured on")
+    heldout_every: int = Field(default=500, gt=0, description="steps between two measurements of the held-out loss")
+    heldout_items: int | None = Field(
+        default=None,
+        gt=0,
+        description="how many of the held-out items are measured on, always the same; all by default",
+    )
 
 
 class TrainOptions(Options):
@@ -146,6 +153,13 @@ class SaveOptions(Options):
     )
 
 
+class LogOptions(Options):
+    """Where a run's numbers go besides the progress bar and metrics.jsonl."""
+
+    tensorboard: bool = Field(default=False, description="event files in the output's folder tensorboard")
+    wandb: str | None = Field(default=None, min_length=1, description="name of a project of Weights & Biases")
+
+
 class RunOptions(Options):
     """One training run."""
 
@@ -155,6 +169,7 @@ class RunOptions(Options):
     train: TrainOptions
     parallel: ParallelOptions = ParallelOptions()
     save: SaveOptions = Field(default_factory=SaveOptions)
+    log: LogOptions = LogOptions()
 
 
 T = TypeVar("T", bound=BaseModel)

@@ -23,7 +23,7 @@ from accessory.train.meters import Meters
 from accessory.train.metrics import StepMetrics
 from accessory.train.phases import Phases
 from accessory.train.resume import check_identity, identity, state_tensors
-from accessory.train.schedule import learning_rate
+from accessory.train.schedule import learning_rate, run_length
 from accessory.train.states import StateStore
 from accessory.train.step import LossModule, StepEngine, StepResult
 from SPHINX_V.errors import ConfigError, DataError, DivergedError
@@ -61,7 +61,7 @@ class Trainer:
             dataset, train.batch_size, train.accumulation, train.seed, world.data_rank, world.data_size
         )
         per_epoch = self.batches.steps_per_epoch
-        self.total_steps = train.max_steps or max(1, round(train.epochs * per_epoch))
+        self.total_steps = run_length(train, per_epoch)
         self.warmup_steps = train.warmup_epochs * per_epoch
         self.phases = Phases(world.device)
         self.phases.watch(module.model.vision, "vision")

@@ -68,7 +68,7 @@ def test_an_unknown_key_names_file_line_and_the_nearest_key(written):
 
 def test_an_unknown_key_at_the_top_lists_what_is_known(written):
     path = written(GOOD + "zzz: 1\n")
-    assert refused(path) == f"{path}, line 10: unknown key zzz; known: output, model, data, train, save"
+    assert refused(path) == f"{path}, line 10: unknown key zzz; known: output, model, data, train, parallel, save, log"
 
 
 def test_a_wrong_type_names_line_and_value(written):
