@@ -17,6 +17,7 @@ from accessory.train.optim import Optimizers
 from accessory.train.phases import Phases
 from accessory.train.places import Places
 from accessory.train.stability import NormHistory
+from accessory.train.utilization import flop_rule
 from SPHINX_V.errors import DataError
 from SPHINX_V.model.sphinx_v import SphinxV
 
@@ -39,7 +40,8 @@ class LossModule(nn.Module):
 
 class StepResult(NamedTuple):
     """The numbers of a step over all processes, still on the device: `losses` [3] per target token, mark and patch,
-    `norm` [], `counts` [3] (target tokens, tokens, samples), `good` [] false where the step changed nothing."""
+    `norm` [], `counts` [4] (target tokens, tokens, samples, the model's FLOPs), `good` [] false where the step changed
+    nothing."""
 
     losses: Tensor
     norm: Tensor
@@ -59,6 +61,8 @@ class StepEngine:
         self.optimizers = Optimizers(self.parts, train)
         self.history = NormHistory(world.device, train.skip_spikes)
         self.parallel = parallel
+        self.flops = flop_rule(module.model.config, {part.name for part in self.parts})
+        self._denominators = torch.tensor([0, 4, 5], device=world.device)
         # What the patch loss cannot reach stays as it is in the first steps: without a gradient it is passed over.
         self._reached = [part for part in self.parts if not part.name.startswith("llm.layers.")]
 
@@ -70,7 +74,7 @@ class StepEngine:
         processes train together.
         """
         counts = self._counts(micro_batches)
-        denominators = counts[[0, 3, 4]].clamp_min(1)
+        denominators = counts[self._denominators].clamp_min(1)
         losses = torch.zeros(3, device=self.world.device)
         for number, batch in enumerate(micro_batches, start=1):
             self._synchronise(last=number == len(micro_batches))
@@ -91,16 +95,18 @@ class StepEngine:
             self.optimizers.set_rate(rate / self.train.lr)
             self.optimizers.step(good)
             release(self.parts)
-        return StepResult(losses, norm, counts[:3], good)
+        return StepResult(losses, norm, counts[:4], good)
 
     def _counts(self, micro_batches: Sequence[Batch]) -> Tensor:
-        """Target tokens, tokens, samples, marks and labels of the step over all ranks [5] float64, on the device."""
+        """Target tokens, tokens, samples, FLOPs, marks and labels of the step over all ranks [6] float64, on the
+        device."""
         return self.world.sum(
             torch.tensor(
                 [
                     sum(batch.target_count for batch in micro_batches),
                     sum(batch.token_count for batch in micro_batches),
                     sum(batch.inputs.batch_size for batch in micro_batches),
+                    sum(self.flops.of(batch) for batch in micro_batches),
                     sum(batch.mark_count for batch in micro_batches),
                     sum(batch.label_count for batch in micro_batches),
                 ],

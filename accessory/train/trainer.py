@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from accessory.runtime.distributed import World
 from accessory.runtime.origin import origin
 from accessory.runtime.randomness import random_states, restore_random_states
 from accessory.runtime.signals import StopRequest
+from accessory.train.heldout import HeldOut, heldout_loss
 from accessory.train.meters import Meters
 from accessory.train.metrics import StepMetrics
 from accessory.train.phases import Phases
@@ -45,7 +46,13 @@ class Trainer:
     """Trains a model in place on a data set, in a folder where states and lists of skipped steps go."""
 
     def __init__(
-        self, options: RunOptions, module: LossModule, dataset: RegionDataset, world: World, store: StateStore
+        self,
+        options: RunOptions,
+        module: LossModule,
+        dataset: RegionDataset,
+        world: World,
+        store: StateStore,
+        heldout: HeldOut | None = None,
     ) -> None:
         train = options.train
         if train.mark_loss and module.model.config.llm.n_layers < 2:
@@ -56,6 +63,7 @@ class Trainer:
         self.world = world
         self.dataset = dataset
         self.store = store
+        self.heldout = heldout
         self.engine = StepEngine(module, train, options.parallel, world)
         self.batches = MicroBatches(
             dataset, train.batch_size, train.accumulation, train.seed, world.data_rank, world.data_size
@@ -111,9 +119,10 @@ class Trainer:
         for done in self._steps():
             waiting.append(done)
             last, due = done.step == self.total_steps, every is not None and done.step % every == 0
-            if not (last or due or done.step % train.log_every == 0):
+            held = self.heldout is not None and (last or done.step % self.options.data.heldout_every == 0)
+            if not (last or due or held or done.step % train.log_every == 0):
                 continue
-            self._look(waiting, meters)
+            self._look(waiting, meters, self._heldout_loss() if held else None)
             waiting = []
             stopping = not last and self.world.any(stop.is_set)
             if stopping or (due and not last):
@@ -122,6 +131,11 @@ class Trainer:
                 return False
         self.store.finish()
         return True
+
+    def _heldout_loss(self) -> float:
+        assert self.heldout is not None
+        with self.phases("heldout"):
+            return heldout_loss(self.engine.module, self.heldout, self.world)
 
     def gather_bad(self) -> None:
         """Makes the bad items that any process met known to all."""
@@ -144,11 +158,13 @@ class Trainer:
             self.phases.step()
             yield _Done(step + 1, rate, result, tuple(i for batch in micro_batches for i in batch.indices))
 
-    def _look(self, waiting: Sequence[_Done], meters: Meters) -> None:
-        """Takes the numbers of some steps from the device, at once; stops a run that has diverged."""
+    def _look(self, waiting: Sequence[_Done], meters: Meters, heldout: float | None) -> None:
+        """Takes the numbers of some steps from the device, at once; stops a run that has diverged. `heldout` is the
+        held-out loss after the last of them."""
         rows = torch.stack([_numbers(done.result) for done in waiting]).tolist()
         seconds = self.phases.look()
         metrics = [self._metrics(*line) for line in zip(waiting, rows, seconds)]
+        metrics[-1] = replace(metrics[-1], heldout_loss=heldout)
         meters.update(*metrics)
         for done, line in zip(waiting, metrics):
             self._in_a_row = self._in_a_row + 1 if line.skipped else 0
@@ -160,12 +176,12 @@ class Trainer:
             raise DivergedError(
                 f"step {line.step}: the loss is {line.loss:g} and the gradient norm {line.grad_norm:g}; nothing was"
                 f" changed by this step, nor by the {self._in_a_row - 1} before it (train.max_skipped is"
-                f" {train.max_skipped}). Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g}), or look"
-                f" at the items in {SKIPPED}."
+                f" {train.max_skipped}). Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g}), or"
+                f" look at the items in {SKIPPED}."
             )
 
     def _metrics(self, done: _Done, row: list[float], seconds: float) -> StepMetrics:
-        loss, mark, patch, norm, targets, tokens, samples, good = row
+        loss, mark, patch, norm, targets, tokens, samples, flops, good = row
         train = self.options.train
         patches_only = done.step <= train.patch_steps
         return StepMetrics(
@@ -179,6 +195,7 @@ class Trainer:
             mark_loss=mark if train.mark_loss and not patches_only else None,
             patch_loss=patch if train.patch_loss else None,
             targets=int(targets),
+            flops=flops,
             skipped=None if good else True,
         )
 
@@ -199,5 +216,7 @@ class Trainer:
 
 
 def _numbers(result: StepResult) -> Tensor:
-    """A step's numbers as one row: three losses, norm, three counts, whether it counted."""
-    return torch.cat([result.losses.double(), result.norm.double().view(1), result.counts, result.good.double().view(1)])
+    """A step's numbers as one row: three losses, norm, four counts, whether it counted."""
+    return torch.cat(
+        [result.losses.double(), result.norm.double().view(1), result.counts, result.good.double().view(1)]
+    )
