@@ -26,9 +26,8 @@ def told(capsys, *arguments):
 
 def broken(folder, items):
     """A run on `items`, of which those about `late.png` cannot be decoded, though the file's header is whole."""
-    config = write_run(
-        folder, write_data(folder, items), preset=True, max_steps=4, data={"on_bad_sample": "skip"}, batch_size=2
-    )
+    data = {"on_bad_sample": "skip", "max_bad_rate": 1.0}
+    config = write_run(folder, write_data(folder, items), preset=True, max_steps=4, data=data, batch_size=2)
     Image.effect_noise((64, 64), 50).save(folder / "whole.png")
     content = (folder / "whole.png").read_bytes()
     (folder / "late.png").write_bytes(content[: len(content) // 2])
@@ -46,7 +45,7 @@ def test_a_bad_item_is_refused_with_file_index_and_reason(tmp_path, capsys):
 
 def test_bad_items_are_counted_and_named_at_the_end(tmp_path, capsys):
     config = write_run(tmp_path, write_data(tmp_path, [MIXED[0], BAD, "text"]), preset=True, max_steps=1)
-    code, out, _ = told(capsys, "--config", config, "data.on_bad_sample=skip")
+    code, out, _ = told(capsys, "--config", config, "data.on_bad_sample=skip", "data.max_bad_rate=1")
     assert code == 0
     assert "trained on 1 items" in out
     assert "2 bad items left out:" in out

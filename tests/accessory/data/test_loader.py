@@ -75,7 +75,7 @@ def test_an_item_that_fails_is_told_and_the_others_stay(golden_processor, tmp_pa
     config = write_data(tmp_path, MIXED[:2])
     options = DataOptions(config=str(config), max_words=2048)
     batches = MicroBatches(RegionDataset(options, golden_processor, 0, BadItems()), 2, 1, 0, 0, 1)
-    batches.dataset.entries[1].picture.write_bytes(b"no picture any more")
+    batches.dataset.entry(1).picture.write_bytes(b"no picture any more")
     batch = batches[0]
     assert batch.inputs.batch_size == 0, "both items are about that picture"
     assert len(batch.failed) == 2

@@ -4,10 +4,14 @@ from collections import Counter
 
 import pytest
 
-from accessory.data.sampler import epoch_batches
+from accessory.data.sampler import EpochBatches, batches_per_epoch
 
 KINDS = ["picture"] * 23 + ["text"] * 9
 LENGTHS = [(number * 37) % 101 for number in range(len(KINDS))]
+
+
+def epoch_batches(*given, **options):
+    return [batch.tolist() for batch in EpochBatches(*given, **options)]
 
 
 def batches(epoch=0, seed=0, size=4):
