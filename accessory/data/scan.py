@@ -138,9 +138,10 @@ class _ListScanner:
         if content[:1] != b"[":
             kind = _KINDS.get(content[:1], "number" if content[:1] in b"-0123456789" else "")
             if not kind:
+                at = self.offset + len(chunk) - len(content)
                 raise DataError(
-                    f"{self.name}: not valid JSON: begins with {content[:8].decode('utf-8', 'replace')!r};"
-                    " an annotation file is a list of items."
+                    f"{self.name}: not valid JSON: byte {content[0]:#04x} at {at} opens no list; an annotation file is"
+                    " a list of items, in UTF-8 without a byte-order mark."
                 )
             raise DataError(
                 f"{self.name}: holds a {kind}; an annotation file is a list of items, or one item a line in a .jsonl."

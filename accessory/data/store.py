@@ -60,7 +60,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[s
 
 
 def open_arrays(path: Path) -> Stored | None:
-    """The arrays of `path`; None where there is no such file, or not a whole one of ours."""
+    """The arrays of `path`; None where no such file can be read, or not a whole one of ours."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -72,7 +72,7 @@ def open_arrays(path: Path) -> Stored | None:
                 return None
             raw = numpy.asarray(numpy.memmap(file, dtype=numpy.uint8, mode="r"))
         arrays = {name: _view(raw[begin:], form) for name, form in header.items()}
-    except FileNotFoundError:
+    except OSError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):  # a file that is damaged, or of another kind
         return None
