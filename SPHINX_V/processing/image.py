@@ -106,7 +106,10 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
     """
     _check_header(picture, name)
     with _as_data_errors(name):
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        upright = ImageOps.exif_transpose(picture)
+        # The colour below a transparent pixel is what counts; of a palette's, PIL would warn at every picture.
+        upright.info.pop("transparency", None)
+        return upright.convert("RGB")
 
 
 def _check_header(picture: Image.Image, name: str) -> None:

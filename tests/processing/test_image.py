@@ -1,6 +1,7 @@
 """Pictures: exact pixels of the reference, every usual format, and a clear refusal of all else."""
 
 import io
+import itertools
 import random
 import struct
 import zlib
@@ -174,6 +175,36 @@ def test_transparency_shows_the_colour_below_it(tmp_path):
     assert open_picture(path).getpixel((0, 0)) == (10, 200, 30)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("transparency", [0, bytes([40, 0, 255, 255])])
+def test_a_palette_with_transparency_gives_its_colours_without_a_word(tmp_path, transparency):
+    picture = colours().quantize(4)
+    path = saved(tmp_path, picture, "a.png", transparency=transparency)
+    with Image.open(path) as opened:
+        assert (opened.mode, "transparency" in opened.info) == ("P", True)
+        assert as_picture(opened).tobytes() == picture.convert("RGB").tobytes()
+        assert "transparency" in opened.info, "the picture that was handed in is not changed"
+    assert open_picture(path).tobytes() == picture.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tiff"])
+def test_print_colours_become_those_of_the_screen(tmp_path, name):
+    """Magenta and yellow ink make red. Adobe's JPEG files hold the four inks inverted; PIL writes and reads them so."""
+    inks = Image.merge("CMYK", [Image.new("L", (16, 16), ink) for ink in (0, 255, 255, 0)])
+    path = saved(tmp_path, inks, name, **({"quality": 100} if name == "a.jpg" else {}))
+    with Image.open(path) as opened:
+        assert opened.mode == "CMYK"
+    assert open_picture(path).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_an_orientation_that_does_not_exist_leaves_the_picture_as_it_lies(tmp_path):
+    exif = Image.Exif()
+    exif[PORTRAIT_TAG] = 9
+    path = saved(tmp_path, colours(), "a.png", exif=exif)
+    assert open_picture(path).tobytes() == colours().tobytes()
+    assert picture_size(path) == (6, 4)
+
+
 def test_cameras_multi_picture_files_give_their_first_picture(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (6, 4), (255, 255, 255)).save(
@@ -198,13 +229,13 @@ def test_grey_arrays_and_those_with_alpha_are_taken_as_their_pil_forms(mode):
 # ---- refusals
 
 
-def forged_png(width, height, depth=8, pixels=b""):
-    """A valid header that promises width × height pixels, and `pixels`, by default none."""
+def forged_png(width, height, depth=8, pixels=b"", colour=2):
+    """A valid header that promises width × height pixels, and `pixels`, by default none; `colour` 2 is RGB."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
@@ -258,8 +289,20 @@ def test_more_than_8_bits_a_channel_are_refused(tmp_path, mode):
 def test_deep_colour_keeps_the_upper_byte_of_each_channel(tmp_path):
     """PIL reads 16-bit RGB as 8-bit by itself, and rightly; only single deep channels have no known range."""
     path = tmp_path / "deep.png"
-    path.write_bytes(forged_png(1, 1, depth=16, pixels=b"\0" + bytes([200, 99, 100, 1, 3, 255])))
-    assert open_picture(path).getpixel((0, 0)) == (200, 100, 3)
+    red, green, blue, alpha = [200, 99], [100, 1], [3, 255], [7, 7]
+    for colour, channels in ((2, (red, green, blue)), (6, (red, green, blue, alpha))):
+        path.write_bytes(forged_png(1, 1, depth=16, pixels=bytes([0, *itertools.chain(*channels)]), colour=colour))
+        assert open_picture(path).getpixel((0, 0)) == (200, 100, 3)
+    path.write_bytes(forged_png(1, 1, depth=16, pixels=bytes([0, *red, *alpha]), colour=4))
+    assert open_picture(path).getpixel((0, 0)) == (200, 200, 200)
+
+
+def test_a_png_of_one_deep_channel_is_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(forged_png(1, 1, depth=16, pixels=b"\0\1\2", colour=0))
+    for opened in (open_picture, picture_size):
+        with pytest.raises(DataError, match=r"deep\.png: mode I;16 has more than 8 bits a channel"):
+            opened(path)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tiff"])
