@@ -76,6 +76,17 @@ def test_a_picture_that_breaks_on_the_way_stops_a_run_that_refuses(tmp_path, cap
     assert "Traceback" not in error
 
 
+def test_too_many_bad_items_on_the_way_stop_the_run(tmp_path, capsys):
+    config = broken(tmp_path, [talk("What?", "A dot.", image="late.png"), *MIXED[:3]])
+    code, _, error = told(capsys, "--config", config, "data.max_bad_rate=0.2")
+    assert code == 2
+    assert "DataError: 1 of 4 items are bad so far, a rate of 0.25; data.max_bad_rate allows 0.2." in error
+    reasons = tmp_path / ".sphinx_v_index" / "data.yaml.bad_items.jsonl"
+    assert str(reasons) in error
+    assert json.loads(reasons.read_text(encoding="utf-8"))["item"] == 0
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
 @pytest.mark.parametrize(
     "override, part",
     [

@@ -73,6 +73,22 @@ def test_kinds_tell_texts_from_pictures(load):
     assert dataset.kinds.tolist() == [0] * 6 + [1] * 2
 
 
+def test_a_text_only_item_has_neither_pixels_nor_slots(load):
+    sample = load([MIXED[6]])[0, 0]
+    assert (sample.pixels, sample.slots, sample.slot_pieces, sample.label_pieces) == (None, None, (), ())
+    assert any(sample.labels)
+
+
+@pytest.mark.parametrize("keep_items", [0, 8])
+def test_items_are_the_same_kept_or_read_anew(load, keep_items):
+    kept = load(MIXED, keep_items=keep_items)
+    for _ in range(2):
+        for index in range(8):
+            sample, other = kept[0, index], load(MIXED, keep_items=8 - keep_items)[0, index]
+            assert (sample.ids, sample.labels) == (other.ids, other.labels)
+            assert (sample.slot_pieces, sample.label_pieces) == (other.slot_pieces, other.label_pieces)
+
+
 def turns(*answers, **fields):
     """An item of one turn per answer."""
     conversations = [entry for answer in answers for entry in talk("And this?", answer)["conversations"]]
