@@ -149,8 +149,13 @@ def as_picture(value: Any) -> Image.Image:
 def square_picture(picture: Image.Image, size: int) -> Tensor:
     """RGB picture → padded with CLIP's mean colour and resized (PIL bicubic): [3, size, size] uint8."""
     frame = SquareFrame(*picture.size)
-    if picture.width != picture.height:
-        square = Image.new("RGB", (frame.side, frame.side), PAD_COLOR)
+    width = frame.side
+    if frame.width > frame.height:
+        # PIL resizes along rows first, and a row of padding stays one colour: put in between, it costs nothing there.
+        width = size
+        picture = picture.resize((width, frame.height), Image.Resampling.BICUBIC)
+    if frame.width != frame.height:
+        square = Image.new("RGB", (width, frame.side), PAD_COLOR)
         square.paste(picture, (frame.left, frame.top))
         picture = square
     resized = picture.resize((size, size), Image.Resampling.BICUBIC)

@@ -70,6 +70,18 @@ def test_padding_left_and_top_is_the_floor_of_half_the_difference(size, left, to
     assert inside.max(0).values.tolist() == [top + size[1] - 1, left + size[0] - 1]
 
 
+def test_wide_and_tall_pictures_are_resized_as_if_padded_first():
+    noise = numpy.random.default_rng(0)
+    for _ in range(60):
+        *size, target = noise.integers(1, 90, 3).tolist()
+        picture = Image.fromarray(noise.integers(0, 256, (size[1], size[0], 3), dtype=numpy.uint8))
+        frame = SquareFrame(*size)
+        padded = Image.new("RGB", (frame.side, frame.side), PAD_COLOR)
+        padded.paste(picture, (frame.left, frame.top))
+        expected = numpy.asarray(padded.resize((target, target), Image.Resampling.BICUBIC))
+        assert square_picture(picture, target).permute(1, 2, 0).numpy().tolist() == expected.tolist(), (size, target)
+
+
 def test_coordinates_are_rounded_to_3_decimals():
     frame = SquareFrame(643, 361)
     assert frame.to_unit(120, 200) == (0.187, 0.53)  # 120 / 643 = 0.18663, (200 + 141) / 643 = 0.53033
