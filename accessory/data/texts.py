@@ -71,4 +71,4 @@ def encode_text(annotation: Annotation, turns: int, processor: Processor) -> Tex
 def _pieces(text: str, processor: Processor) -> tuple[int, ...]:
     """Ids of a text's pieces, without those that are nothing but a space."""
     tokenizer = processor.tokenizer
-    return tuple(piece for piece in tokenizer.encode(text) if tokenizer.decode([piece]).strip())
+    return tuple(piece for piece in tokenizer.encode(text) if not tokenizer.is_blank(piece))
