@@ -9,11 +9,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from SPHINX_V.errors import DataError
 
@@ -50,13 +49,31 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[s
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        whole = {name: numpy.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(whole, temporary, metadata={_FACTS: json.dumps(facts)})
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with temporary.open("wb") as file:
+            _write(file, arrays, facts)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    """By hand: safetensors' own writer makes a file that only its owner may read, and an index is for everybody."""
+    names = {numpy.dtype(dtype): name for name, dtype in _TYPES.items()}
+    # Wide types first, as safetensors has them, so that each array lies where its type may.
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {_FACTS: json.dumps(facts)}}
+    start = 0
+    for name in order:
+        array = arrays[name]
+        place = [start, start := start + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": place}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        file.write(numpy.ascontiguousarray(arrays[name]).data)
 
 
 def open_arrays(path: Path) -> Stored | None:

@@ -36,6 +36,11 @@ def test_arrays_and_facts_come_back_as_maps_of_the_file(path):
     assert list(path.parent.iterdir()) == [path], "nothing temporary is left"
 
 
+def test_everybody_may_read_the_file_whom_the_system_lets(path):
+    (path.parent / "other").write_text("", encoding="utf-8")
+    assert path.stat().st_mode == (path.parent / "other").stat().st_mode
+
+
 def test_the_file_is_of_a_known_form(path):
     assert {name: array.tolist() for name, array in load_file(path).items()} == {
         name: array.tolist() for name, array in ARRAYS.items()
@@ -48,7 +53,7 @@ def test_a_file_that_is_absent_cut_or_of_another_kind_is_none(path):
     for damaged in (b"", content[:7], content[:40], content[:-1], content + b"\0", b"text", b"\2\0\0\0\0\0\0\0[]"):
         path.write_bytes(damaged)
         assert open_arrays(path) is None
-    for old, new in ((b'"U32"', b'"F32"'), (b'"shape":[5]', b'"shape":[6]'), (b"facts", b"other")):
+    for old, new in ((b'"U32"', b'"F32"'), (b'"shape": [5]', b'"shape": [6]'), (b"facts", b"other")):
         assert content.count(old) == 1
         path.write_bytes(content.replace(old, new))
         assert open_arrays(path) is None
