@@ -76,9 +76,10 @@ class DataOptions(Options):
         " and one for less than 32768 items",
     )
     keep_items: int = Field(
-        default=100_000,
+        default=50_000,
         ge=0,
-        description="up to this many items are kept in memory as tokens once read; larger data sets read them anew",
+        description="up to this many items are kept in memory as tokens once read, at about 4 KB each; items of larger data"
+        " sets are read anew",
     )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
 
