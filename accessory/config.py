@@ -78,8 +78,8 @@ class DataOptions(Options):
     keep_items: int = Field(
         default=50_000,
         ge=0,
-        description="up to this many items are kept in memory as tokens once read, at about 4 KB each; items of larger data"
-        " sets are read anew",
+        description="up to this many items stay in memory as tokens once read, about 4 KB each; beyond, all are read"
+        " anew",
     )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
 
