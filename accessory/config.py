@@ -51,6 +51,9 @@ class DataOptions(Options):
     config: str = Field(description="YAML file in the META form (path, type, root, ratio)")
     max_words: int = Field(gt=0, description="tokens per sample, the visual ones included")
     on_bad_sample: Literal["refuse", "skip"] = "refuse"
+    max_bad_rate: float = Field(
+        default=0.01, ge=0, le=1, description="with on_bad_sample skip: more bad items than this share stop the run"
+    )
     box_jitter: bool = True
     workers: int = Field(default=0, ge=0)
     length_pool: int = Field(
@@ -58,7 +61,25 @@ class DataOptions(Options):
     )
     check_pictures: bool = Field(
         default=True,
-        description="look at every picture's header and marks before training; without, bad ones are met on the way",
+        description="look at every picture's header and marks before training, once per state of the annotation file;"
+        " without, bad ones are met on the way",
+    )
+    index_dir: str | None = Field(
+        default=None,
+        description="folder for the index of annotations and what was found about them; by default .sphinx_v_index"
+        " beside each annotation file",
+    )
+    prepare_processes: int | None = Field(
+        default=None,
+        gt=0,
+        description="processes that look at the items before the first training; by default one per core, at most 16,"
+        " and one for less than 32768 items",
+    )
+    keep_items: int = Field(
+        default=50_000,
+        ge=0,
+        description="up to this many items stay in memory as tokens once read, about 4 KB each; beyond, all are read"
+        " anew",
     )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
     heldout: str | None = Field(default=None, description="YAML file in the META form: items that are only measured on")

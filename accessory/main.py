@@ -33,6 +33,7 @@ from SPHINX_V.weights.publish import check_writable
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
 STATES = "states"
+BAD_ITEMS = "bad_items.jsonl"
 
 
 def launch(options: ParallelOptions) -> AbstractContextManager[World]:
@@ -48,9 +49,9 @@ def train(options: RunOptions, this: World) -> Path | None:
     _prepare(output, this)
     module, model, tokenizer = build(options, this)
     processor = Processor(model.config, tokenizer)
-    bad = BadItems()
-    dataset = RegionDataset(options.data, processor, options.train.seed, bad)
-    heldout = open_held_out(options.data, processor, options.train.batch_size)
+    bad = BadItems(output / BAD_ITEMS)
+    dataset = RegionDataset(options.data, processor, options.train.seed, bad, this.is_main, this.barrier)
+    heldout = open_held_out(options.data, processor, options.train.batch_size, this)
     if heldout is not None:
         _compare(dataset, heldout, this)
     trainer = Trainer(options, module, dataset, this, StateStore(output / STATES, this, options.save), heldout)
@@ -86,9 +87,11 @@ def _prepare(output: Path, this: World) -> None:
 
 
 def _compare(dataset: RegionDataset, heldout: HeldOut, this: World) -> None:
-    remark = check_held_out(dataset.entries, [heldout.dataset.entries[index] for index in heldout.items])
-    if remark and this.is_main:
-        print(remark)
+    if this.is_main:
+        remark = check_held_out(dataset.entries(), list(heldout.dataset.entries(heldout.items)))
+        if remark:
+            print(remark)
+    this.barrier()
 
 
 def _meters(options: RunOptions, trainer: Trainer, first: int, this: World) -> Meters:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy
+
 from accessory.config import ModelOptions, RunOptions
 from accessory.data.dataset import RegionDataset
-from accessory.data.loader import MicroBatches
+from accessory.data.sampler import EpochBatches
 from accessory.data.sources import BadItems
 from accessory.runtime.distributed import check_grid
 from accessory.train.build import check_vocabulary, of_preset
@@ -156,50 +157,37 @@ def count_parts(model: SphinxV) -> tuple[Part, ...]:
 def count_work(options: RunOptions, dataset: RegionDataset, data: int) -> Work:
     """Steps and tokens of a run over `data` data ranks, and the largest micro-batch of its first epoch."""
     train = options.train
-    steps = MicroBatches(dataset, train.batch_size * train.accumulation * data, 1, train.seed, 0, 1)
+    step_size = train.batch_size * train.accumulation * data
+    epoch = EpochBatches(dataset.lengths, dataset.kinds, step_size, train.seed, 0, options.data.length_pool)
     visual = dataset.processor.config.visual_length
-    lengths, pictured = dataset.lengths, has_picture(dataset)
-
-    def states(items: list[int]) -> int:
-        """Positions that pass the layers, all rows of a micro-batch together."""
-        whole = [lengths[index] + (visual if pictured[index] else 0) for index in items]
-        return sum(whole) if train.packing else len(whole) * max(whole)
-
-    largest = max(_micro_batches(steps, train.batch_size), key=states)
+    pictured = dataset.pictured
+    rows = epoch.rows.reshape(-1, train.batch_size)  # one micro-batch of one rank each
+    whole = dataset.lengths[rows] + visual * pictured[rows]
+    # Positions that pass the layers, all rows of a micro-batch together.
+    states = whole.sum(axis=1) if train.packing else train.batch_size * whole.max(axis=1)
+    largest = rows[int(states.argmax())].tolist()
     return Work(
         items=len(dataset),
         truncated=dataset.truncated,
         too_long=dataset.too_long,
-        steps_per_epoch=steps.steps_per_epoch,
-        total_steps=run_length(train, steps.steps_per_epoch),
-        step_size=steps.step_size,
-        text_tokens=sum(lengths),
-        visual_tokens=visual * sum(pictured),
+        steps_per_epoch=len(epoch),
+        total_steps=run_length(train, len(epoch)),
+        step_size=step_size,
+        text_tokens=int(dataset.lengths.sum(dtype=numpy.int64)),
+        visual_tokens=visual * int(pictured.sum()),
         visual_length=visual,
         largest=MicroBatch(
             len(largest),
-            max(lengths[index] for index in largest),
+            int(dataset.lengths[largest].max()),
             sum(label != IGNORE for index in largest for label in dataset[0, index].labels[1:]),
-            pictured[largest[0]],
-            -(-states(largest) // train.packing_multiple) * train.packing_multiple if train.packing else None,
+            bool(pictured[largest[0]]),
+            -(-int(states.max()) // train.packing_multiple) * train.packing_multiple if train.packing else None,
         ),
     )
-
-
-def _micro_batches(steps: MicroBatches, size: int) -> Iterator[list[int]]:
-    """The items of all micro-batches of the first epoch, over all ranks."""
-    for step in range(steps.steps_per_epoch):
-        _, items = steps.indices(step)
-        yield from (items[start : start + size] for start in range(0, len(items), size))
-
-
-def has_picture(dataset: RegionDataset) -> list[bool]:
-    """Which items have one."""
-    return [entry.picture is not None for entry in dataset.entries]
 
 
 def _about_heldout(dataset: RegionDataset, heldout: HeldOut | None) -> list[str]:
     if heldout is None:
         return []
-    sentence = check_held_out(dataset.entries, [heldout.dataset.entries[index] for index in heldout.items])
+    sentence = check_held_out(dataset.entries(), list(heldout.dataset.entries(heldout.items)))
     return [] if sentence is None else [sentence]

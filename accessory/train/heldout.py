@@ -71,7 +71,9 @@ class HeldOut(Dataset[Batch]):
             yield number, counts, batch
 
 
-def open_held_out(options: DataOptions, processor: Processor, batch_size: int) -> HeldOut | None:
+def open_held_out(
+    options: DataOptions, processor: Processor, batch_size: int, world: World | None = None
+) -> HeldOut | None:
     """The items of `data.heldout`, as they are: no jitter, and none is left out. None where the options name no file.
 
     Raises ConfigError and DataError as a RegionDataset that refuses bad items.
@@ -81,7 +83,8 @@ def open_held_out(options: DataOptions, processor: Processor, batch_size: int) -
     changed = options.model_copy(
         update={"config": options.heldout, "box_jitter": False, "on_bad_sample": "refuse", "check_pictures": True}
     )
-    return HeldOut(RegionDataset(changed, processor, _SEED, BadItems()), batch_size, options.heldout_items)
+    shared = () if world is None else (world.is_main, world.barrier)
+    return HeldOut(RegionDataset(changed, processor, _SEED, BadItems(), *shared), batch_size, options.heldout_items)
 
 
 @torch.no_grad()

@@ -91,8 +91,7 @@ class Trainer:
         self.skipped, self._in_a_row = restored.extra["skipped"], restored.extra["skipped_in_a_row"]
         if restored.own is not None:
             restore_random_states(restored.own["random"])
-            for place in restored.own["bad"]:
-                self.dataset.bad.add(place)
+            self.dataset.bad.extend(restored.own["bad"])
         return restored.step
 
     def save(self, step: int, wait: bool = False) -> None:
@@ -138,9 +137,9 @@ class Trainer:
             return heldout_loss(self.engine.module, self.heldout, self.world)
 
     def gather_bad(self) -> None:
-        """Makes the bad items that any process met known to all."""
-        for place in self.world.gather(list(self.dataset.bad.places)):
-            self.dataset.bad.add(place)
+        """Makes the bad items that any process met known to all; raises DataError on all where they are too many."""
+        if self.options.data.on_bad_sample == "skip":
+            self.dataset.bad.extend(self.world.gather(list(self.dataset.bad.places)))
 
     def rate(self, step: int) -> float:
         """The learning rate of the step after `step` steps."""
@@ -161,6 +160,7 @@ class Trainer:
     def _look(self, waiting: Sequence[_Done], meters: Meters, heldout: float | None) -> None:
         """Takes the numbers of some steps from the device, at once; stops a run that has diverged. `heldout` is the
         held-out loss after the last of them."""
+        self.gather_bad()
         rows = torch.stack([_numbers(done.result) for done in waiting]).tolist()
         seconds = self.phases.look()
         metrics = [self._metrics(*line) for line in zip(waiting, rows, seconds)]

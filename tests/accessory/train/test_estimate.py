@@ -110,7 +110,9 @@ def test_the_text_has_the_numbers(tmp_path):
 
 
 def test_items_that_would_be_left_out_are_named(tmp_path):
-    config = written(tmp_path, [*MIXED, {**MIXED[0], "bbox": [[1, 2, -3, 4]]}], data={"on_bad_sample": "skip"})
+    config = written(
+        tmp_path, [*MIXED, {**MIXED[0], "bbox": [[1, 2, -3, 4]]}], data={"on_bad_sample": "skip", "max_bad_rate": 0.5}
+    )
     options = load_options(RunOptions, config)
     text = dry_run(options, 1, tmp_path / "out" / "checkpoint")
     assert "1 bad items left out:" in text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accessory.data.sources import BadItems, read_entries
+from accessory.data.sources import read_sources
 from accessory.train.overlap import check_held_out, find_overlap
 from SPHINX_V.errors import ConfigError
 from tests.accessory.runs import MIXED, talk, write_data
@@ -13,7 +13,8 @@ LABEL = talk("What is it?", "A dog.", image="image.png", bbox=[[10, 20, 30, 40]]
 @pytest.fixture
 def entries(tmp_path):
     def read(name, *items):
-        return read_entries(write_data(tmp_path / name, list(items)), 10, "refuse", BadItems())
+        (source,) = read_sources(write_data(tmp_path / name, list(items)))
+        return [source.entry(item, f"{source.path}, item {number}", 10) for number, item in enumerate(items)]
 
     return read
 

@@ -15,6 +15,7 @@ from accessory.runtime.signals import STOPPED
 from SPHINX_V.weights.load import load_model
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
 from tests.accessory.train.test_meshes import torchrun
+from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
 
 STEPS = 12
@@ -110,18 +111,18 @@ def test_states_of_a_run_with_other_options_are_refused(uninterrupted, tmp_path,
     assert "name another output, or remove that folder" in message
 
 
-def test_a_tokenizer_that_was_changed_since_is_found_out(tmp_path, capsys):
-    config = write_run(tmp_path, write_data(tmp_path, MIXED), preset=True, max_steps=2)
-    tokenizer = tmp_path / "tokenizer.model"
-    text = config.read_text(encoding="utf-8")
-    original = next(line.split(": ")[1] for line in text.splitlines() if "tokenizer:" in line)
-    shutil.copy(original, tokenizer)
-    config.write_text(text.replace(original, str(tokenizer)), encoding="utf-8")
+def test_a_start_that_was_changed_since_is_found_out(tmp_path, capsys):
+    start = tmp_path / "start"
+    start.mkdir()
+    for file in GOLDEN.iterdir():
+        shutil.copy(file, start)
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), max_steps=2)
+    config.write_text(config.read_text(encoding="utf-8").replace(str(GOLDEN), str(start)), encoding="utf-8")
     run(config, "save.every=1")
-    with tokenizer.open("ab") as file:
-        file.write(b"\0")
+    with (start / "README.md").open("a", encoding="utf-8") as file:
+        file.write("x")
     assert main(["--config", str(config), "save.every=1"]) == 2
-    assert "contents of model.tokenizer was" in capsys.readouterr().err
+    assert "contents of model.checkpoint was" in capsys.readouterr().err
 
 
 def start(config, *overrides):
