@@ -59,6 +59,11 @@ class DataOptions(Options):
     length_pool: int = Field(
         default=16, gt=0, description="batches whose items are sorted by length together; 1 mixes short and long ones"
     )
+    text_multiple: int = Field(
+        default=1,
+        gt=0,
+        description="texts of a micro-batch are padded to a multiple of so many tokens; few lengths suit torch.compile",
+    )
     check_pictures: bool = Field(
         default=True,
         description="look at every picture's header and marks before training, once per state of the annotation file;"

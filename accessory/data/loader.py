@@ -31,7 +31,8 @@ class Reader(Dataset[Batch]):
             except DataError as error:
                 # Told to the trainer, which knows what to do: from a worker process an exception comes mangled.
                 failed.append(str(error))
-        return collate(samples, self.dataset.processor.config.prompts.num_slots, failed)
+        slots = self.dataset.processor.config.prompts.num_slots
+        return collate(samples, slots, failed, self.dataset.options.text_multiple)
 
 
 class MicroBatches:
