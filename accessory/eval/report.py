@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 
-from accessory.eval.cards import Asked, Example, PictureFile, asked_card, example_card
+from accessory.eval.cards import Asked, Example, asked_card, example_card
 from accessory.eval.curves import Curve, chart, last_value, number
-from accessory.eval.pictures import marked_picture
 from accessory.eval.table import ACCURACY, SWAPPED, Column, Table, columns_of, markdown, percent
+from accessory.page.marks import PictureFile
+from accessory.page.pictures import marked_picture
+from accessory.page.resources import resource
 from SPHINX_V.prompts import Prompt
 
 __all__ = ["Asked", "Example", "write_report"]
@@ -58,19 +59,15 @@ def write_report(
         _curves(curves),
         _facts(facts),
     ]
-    page = Template(_resource("report.html")).substitute(
+    page = Template(resource("accessory.eval", "report.html")).substitute(
         title=escape(title),
-        style=_resource("report.css").strip(),
+        style=f"{resource('accessory.page', 'page.css')}\n{resource('accessory.eval', 'report.css').strip()}",
         lead=escape(headline(table)),
         sections="\n".join(section for section in sections if section),
     )
     (out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
     (out / PAGE).write_text(page, encoding="utf-8")
     return out / PAGE
-
-
-def _resource(name: str) -> str:
-    return (resources.files("accessory.eval") / name).read_text(encoding="utf-8")
 
 
 def headline(table: Table) -> str:
