@@ -32,7 +32,7 @@ def dry_run(options: RunOptions, processes: int, result: Path) -> str:
         f" {parallel.tensor}, {parallel.mode}, recompute {parallel.recompute}, {parallel.dtype}"
     )
     sections = [head, _parameters(found.parts), _memory(found), _work(found, options), *found.remarks]
-    return "\n\n".join([*sections, f"nothing was written; the run would write to {options.output}"])
+    return "\n\n".join([*sections, f"the run would write to {options.output}"])
 
 
 def _parameters(parts: Sequence[Part]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -79,11 +80,16 @@ class FlopRule:
 
 
 def flop_rule(config: SphinxVConfig, trained: Collection[str]) -> FlopRule:
-    """Counts a model of which the parameters named in `trained` learn.
+    """Counts a model of which the parameters named in `trained` learn; a second time the result is at hand.
 
     A matrix of n weights takes 2n operations per token forward, 2n for the gradient of its input where something before
     it learns, and 2n for its own where it learns: 6n where all does. The extra losses of small recipes are left out.
     """
+    return _flop_rule(config, frozenset(trained))
+
+
+@lru_cache(maxsize=8)
+def _flop_rule(config: SphinxVConfig, trained: frozenset[str]) -> FlopRule:
     model = meta_model(config, trained)
     # Rows of embeddings are looked up; the layers' input has a gradient where anything before them learns.
     learns = any(not name.startswith(("llm.layers.", "llm.norm.", "llm.output.")) for name in trained)
