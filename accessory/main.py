@@ -16,6 +16,7 @@ from accessory.parallel.layout import needs_group
 from accessory.runtime.distributed import World, world
 from accessory.runtime.signals import STOPPED, StopRequest
 from accessory.train.build import build
+from accessory.train.checks import check_layout
 from accessory.train.dry_run import dry_run
 from accessory.train.export import export_folder
 from accessory.train.heldout import HeldOut, open_held_out
@@ -46,6 +47,7 @@ def train(options: RunOptions, this: World) -> Path | None:
     """One run from options to a checkpoint folder, whose path it returns; None where it was asked to stop, and has
     saved its state. A run whose folder holds states goes on from the newest."""
     output = Path(options.output)
+    check_layout(options, this.size)
     _prepare(output, this)
     module, model, tokenizer = build(options, this)
     processor = Processor(model.config, tokenizer)

@@ -9,7 +9,6 @@ from torch import nn
 
 from SPHINX_V.model.sphinx_v import SphinxV
 
-
 _PRODUCTS = 7  # matrices of a layer: wq, wk, wv, wo, w1, w3, w2
 
 
