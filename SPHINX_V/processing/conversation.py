@@ -17,6 +17,7 @@ SYSTEM = (
 )
 STOP = "\n###"
 IMAGE_TAG = "<image>"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED_MARK = re.compile(r"<(Region|Mark) (\d{1,9})>")
 
 
@@ -56,7 +57,7 @@ def as_turns(values: Iterable[Any]) -> tuple[Turn, ...]:
             )
         if turn.answer is None and number < len(values):
             raise UsageError(f"turn {number} of {len(values)} has no answer; only the last turn may be open.")
-        if any("\ud800" <= character <= "\udfff" for text in (turn.question, turn.answer or "") for character in text):
+        if any(_SURROGATE.search(text) for text in (turn.question, turn.answer or "")):
             raise UsageError(
                 f"turn {number} holds half of a surrogate pair, which is no character; check its encoding."
             )

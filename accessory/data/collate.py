@@ -60,9 +60,11 @@ class Batch:
         )
 
 
-def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = ()) -> Batch:
-    """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`."""
-    length = max((len(sample.ids) for sample in samples), default=0)
+def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = (), multiple: int = 1) -> Batch:
+    """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`, to the next
+    `multiple` of tokens."""
+    longest = max((len(sample.ids) for sample in samples), default=0)
+    length = -(-longest // multiple) * multiple
     ids = torch.full((len(samples), length), IGNORE)
     labels = torch.full((len(samples), length), IGNORE)
     for row, sample in enumerate(samples):

@@ -177,7 +177,7 @@ def _asked(asked: Sequence[Asked], out: Path) -> str:
 
 
 def _points(rows: Rows, key: str) -> tuple[tuple[float, float], ...]:
-    return tuple((float(row["step"]), float(row[key])) for row in rows if "step" in row and key in row)
+    return tuple((float(row["step"]), float(row[key])) for row in rows if "step" in row and row.get(key) is not None)
 
 
 def _curves(curves: Mapping[str, Rows]) -> str:

@@ -62,7 +62,7 @@ def shard(root: nn.Module, model: SphinxV, options: ParallelOptions, world: Worl
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = world.mesh["replicate", "shard"] if options.mode == "ddp" else world.mesh["shard"]
     taken: set[nn.Parameter] = set()
-    for unit in [*_blocks(model), root]:
+    for unit in [*blocks(model), root]:
         own = [parameter for parameter in unit.parameters() if parameter not in taken]
         trained = {parameter for parameter in own if parameter.requires_grad}
         # One unit is all trained or all frozen: the two are of different types and only one of them has gradients.
@@ -86,7 +86,7 @@ def shard(root: nn.Module, model: SphinxV, options: ParallelOptions, world: Worl
     return True
 
 
-def _blocks(model: SphinxV) -> Iterator[nn.Module]:
+def blocks(model: SphinxV) -> Iterator[nn.Module]:
     """The units that FSDP gathers one by one: layers of the language model, blocks of the towers."""
     vision = model.vision
     for tower in (vision.clip, vision.dinov2, vision.blip2_vit):

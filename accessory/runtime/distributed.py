@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -17,6 +18,9 @@ from SPHINX_V.errors import ConfigError
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.distributed.device_mesh import DeviceMesh
+
+# The others wait while one process looks at all annotations for the first time, which takes an hour for 20 million.
+_TIMEOUT = timedelta(hours=4)
 
 Replication = Literal["replicate", "shard"]
 
@@ -118,7 +122,7 @@ def world(tensor: int = 1, replication: Replication = "replicate", need_group: b
     if owned:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if size > 1:
-            distributed.init_process_group(backend)
+            distributed.init_process_group(backend, timeout=_TIMEOUT)
         else:
             distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
     data = size // tensor

@@ -15,7 +15,9 @@ from accessory.train.gradients import clip, collect, gradient_norm, release, tra
 from accessory.train.loss import batch_losses, patch_only_losses
 from accessory.train.optim import Optimizers
 from accessory.train.phases import Phases
+from accessory.train.places import Places
 from accessory.train.stability import NormHistory
+from accessory.train.utilization import flop_rule
 from SPHINX_V.errors import DataError
 from SPHINX_V.model.sphinx_v import SphinxV
 
@@ -28,16 +30,18 @@ class LossModule(nn.Module):
         self.model = model
         self.options = options
 
-    def forward(self, batch: Batch, patches_only: bool) -> Tensor:
+    def forward(self, batch: Batch, places: Places, patches_only: bool) -> Tensor:
         """Sums over target tokens, marks and patches [3]; of a part that the options leave out zero."""
         if patches_only:
-            return patch_only_losses(self.model, batch)
-        return batch_losses(self.model, batch, marks=self.options.mark_loss > 0, patches=self.options.patch_loss > 0)
+            return patch_only_losses(self.model, batch, places)
+        marks, patches = self.options.mark_loss > 0, self.options.patch_loss > 0
+        return batch_losses(self.model, batch, places, marks, patches)
 
 
 class StepResult(NamedTuple):
     """The numbers of a step over all processes, still on the device: `losses` [3] per target token, mark and patch,
-    `norm` [], `counts` [3] (target tokens, tokens, samples), `good` [] false where the step changed nothing."""
+    `norm` [], `counts` [4] (target tokens, tokens, samples, the model's FLOPs), `good` [] false where the step changed
+    nothing."""
 
     losses: Tensor
     norm: Tensor
@@ -56,7 +60,9 @@ class StepEngine:
         self.parts = trained_parts(module.model, world)
         self.optimizers = Optimizers(self.parts, train)
         self.history = NormHistory(world.device, train.skip_spikes)
-        self._mode = parallel.mode
+        self.parallel = parallel
+        self.flops = flop_rule(module.model.config, {part.name for part in self.parts})
+        self._denominators = torch.tensor([0, 4, 5], device=world.device)
         # What the patch loss cannot reach stays as it is in the first steps: without a gradient it is passed over.
         self._reached = [part for part in self.parts if not part.name.startswith("llm.layers.")]
 
@@ -68,7 +74,7 @@ class StepEngine:
         processes train together.
         """
         counts = self._counts(micro_batches)
-        denominators = counts[[0, 3, 4]].clamp_min(1)
+        denominators = counts[self._denominators].clamp_min(1)
         losses = torch.zeros(3, device=self.world.device)
         for number, batch in enumerate(micro_batches, start=1):
             self._synchronise(last=number == len(micro_batches))
@@ -89,16 +95,18 @@ class StepEngine:
             self.optimizers.set_rate(rate / self.train.lr)
             self.optimizers.step(good)
             release(self.parts)
-        return StepResult(losses, norm, counts[:3], good)
+        return StepResult(losses, norm, counts[:4], good)
 
     def _counts(self, micro_batches: Sequence[Batch]) -> Tensor:
-        """Target tokens, tokens, samples, marks and labels of the step over all ranks [5] float64, on the device."""
+        """Target tokens, tokens, samples, FLOPs, marks and labels of the step over all ranks [6] float64, on the
+        device."""
         return self.world.sum(
             torch.tensor(
                 [
                     sum(batch.target_count for batch in micro_batches),
                     sum(batch.token_count for batch in micro_batches),
                     sum(batch.inputs.batch_size for batch in micro_batches),
+                    sum(self.flops.of(batch) for batch in micro_batches),
                     sum(batch.mark_count for batch in micro_batches),
                     sum(batch.label_count for batch in micro_batches),
                 ],
@@ -109,8 +117,10 @@ class StepEngine:
 
     def _backward(self, batch: Batch, denominators: Tensor, patches_only: bool, phases: Phases) -> Tensor:
         """Adds one micro-batch's gradients; returns its shares of the step's losses [3]."""
+        device, kernel = self.world.device, self.parallel.attention if self.train.packing else None
+        places = Places.of(batch, self.module.model.config, kernel, self.train.packing_multiple)
         with phases("forward"):
-            shares = self.module(batch.to(self.world.device), patches_only) / denominators.float()
+            shares = self.module(batch.to(device), places.to(device), patches_only) / denominators.float()
         weights = shares.new_tensor([1.0, self.train.mark_loss, self.train.patch_loss])
         with phases("backward"):
             (shares * weights).sum().backward()
@@ -123,7 +133,7 @@ class StepEngine:
 
         if not isinstance(self.module, FSDPModule):
             return
-        if self._mode == "ddp":
+        if self.parallel.mode == "ddp":
             self.module.set_requires_gradient_sync(last)
-        if self._mode == "sdp":
+        if self.parallel.mode == "sdp":
             self.module.set_reshard_after_backward(last)

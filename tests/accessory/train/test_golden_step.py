@@ -16,6 +16,7 @@ from accessory.data.sources import BadItems
 from accessory.runtime.distributed import World
 from accessory.train.build import build
 from accessory.train.loss import batch_losses
+from accessory.train.places import Places
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.weights.names import to_ours, to_released
 from tests.accessory.runs import FREEZE, golden_items, read_metrics, run, write_data, write_run
@@ -74,7 +75,7 @@ def test_trainable_names_and_the_gradients_of_single_parameters(tmp_path, golden
 
     dataset = RegionDataset(options.data, Processor(model.config, tokenizer), 0, BadItems())
     batch = MicroBatches(dataset, 2, 1, 0, 0, 1)[0]
-    losses = batch_losses(model, batch, marks=False, patches=False)
+    losses = batch_losses(model, batch, Places.of(batch, model.config), marks=False, patches=False)
     assert losses[1:].tolist() == [0, 0]
     (losses[0] / batch.target_count).backward()
     parameters = dict(model.named_parameters())

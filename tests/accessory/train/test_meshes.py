@@ -15,9 +15,9 @@ ROUNDED = 0.05  # eight bits of bfloat16
 TWO = {
     "ddp": ["parallel.mode=ddp", "train.batch_size=2"],
     "sdp": ["parallel.mode=sdp", "train.batch_size=2"],
-    "fsdp": ["parallel.mode=fsdp", "train.batch_size=1", "train.accumulation=2"],
+    "fsdp": ["parallel.mode=fsdp", "train.batch_size=1", "train.accumulation=2", "train.packing=true"],
     "tensor": ["parallel.tensor=2"],
-    "tensor-selective": ["parallel.tensor=2", "parallel.recompute=selective"],
+    "tensor-packed": ["parallel.tensor=2", "parallel.recompute=selective", "train.packing=true"],
 }
 FOUR = {
     "tensor-ddp": ["parallel.tensor=2", "train.batch_size=2"],
@@ -80,7 +80,6 @@ def test_two_processes_equal_one(tmp_path, stage):
     check(tmp_path, stage, 2, TWO)
 
 
-@pytest.mark.slow
 def test_two_processes_equal_one_where_everything_is_trained(tmp_path):
     check(tmp_path, None, 2, EVERYTHING)
 

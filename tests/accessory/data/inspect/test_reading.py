@@ -7,7 +7,7 @@ import yaml
 
 from accessory.data.inspect import reading
 from accessory.data.inspect.reading import items, origins
-from accessory.data.sources import BadItems, read_entries
+from accessory.data.sources import read_sources
 from SPHINX_V.errors import ConfigError, DataError
 from tests.accessory.runs import talk
 
@@ -93,8 +93,9 @@ def test_paths_are_found_where_training_finds_them(tmp_path, monkeypatch):
     config.write_text(yaml.safe_dump({"META": meta}))
     monkeypatch.chdir(tmp_path / "here")
     found = origins(config)
-    pictures = [origin.root / item.value["image"] for origin in found for item in items(origin.path)]
-    assert pictures == [entry.picture for entry in read_entries(config, 10, "refuse", BadItems())]
+    assert [(origin.path, origin.root) for origin in found] == [
+        (source.path, source.root) for source in read_sources(config)
+    ]
     assert [origin.index for origin in found] == [0, 1]
 
 
