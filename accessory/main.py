@@ -28,7 +28,7 @@ from accessory.train.utilization import peak_flops
 from SPHINX_V.errors import ConfigError, SphinxVError
 from SPHINX_V.parallel import end_process
 from SPHINX_V.processing.processor import Processor
-from SPHINX_V.weights.publish import check_writable
+from SPHINX_V.weights.publish import check_writable, clear_leftovers
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
@@ -80,6 +80,7 @@ def _prepare(output: Path, this: World) -> None:
     try:
         if this.is_main:
             output.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(output / CHECKPOINT)  # of a run that was killed while it wrote its checkpoint
         check_writable(output / CHECKPOINT, overwrite=True)
     except OSError as error:
         raise ConfigError(f"output {output} cannot be written ({error.strerror}); name another folder.") from None
