@@ -24,8 +24,8 @@ from tests.accessory.runs import (
 )
 from tests.house.repo import ROOT
 
-STEPS = 12
-KILLS = 3
+STEPS = 8
+PROC = Path("/proc/self/environ").exists()
 
 
 def start(config, *overrides, options):
@@ -40,10 +40,14 @@ def start(config, *overrides, options):
         )
 
 
+def told(config):
+    return config.with_suffix(".log").read_text(encoding="utf-8")
+
+
 def ended(config, *agents):
     """Waits for the agents, which must end well."""
     for agent in agents:
-        assert agent.wait() == 0, config.with_suffix(".log").read_text(encoding="utf-8")[-5000:]
+        assert agent.wait() == 0, told(config)[-5000:]
 
 
 def workers(agent):
@@ -61,48 +65,58 @@ def workers(agent):
     return found
 
 
+def kill(config, agent, rank, step, draw):
+    """Kills a worker of the agent, by its rank or the only one, at a moment when a later state than that of `step` was
+    committed; returns the step of the newest when it was gone. That is the last, if the worker had rank 0."""
+    states = StateFolder(config.parent / "out" / "states")
+    while max(states.steps(), default=0) <= step:
+        assert agent.poll() is None, told(config)[-5000:]
+        time.sleep(0.01)
+    time.sleep(draw.uniform(0, 0.3))
+    found = workers(agent)
+    victim = found[rank] if rank is not None else next(iter(found.values()))
+    os.kill(victim, signal.SIGKILL)
+    while victim in workers(agent).values():
+        time.sleep(0.01)
+    return max(states.steps())
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds torchrun's processes in /proc")
+@pytest.mark.skipif(not PROC, reason="finds torchrun's processes in /proc")
 def test_killed_processes_are_replaced_and_the_job_ends_as_if_nothing_had_happened(tmp_path):
     config = write_run(
         tmp_path, write_data(tmp_path, MIXED), preset=True, max_steps=STEPS, mark_loss=0.5, data={"box_jitter": True}
     )
-    two = ["--standalone", "--nproc_per_node=2", f"--max_restarts={KILLS}"]
+    two = ["--standalone", "--nproc_per_node=2", "--max_restarts=3"]
     ended(config, start(config, f"output={tmp_path / 'whole'}", options=two))
 
     draw = random.Random(0)
-    states, newest, killed = StateFolder(tmp_path / "out" / "states"), 0, set()
     agent = start(config, "save.every=1", options=two)
-    for _ in range(KILLS):
-        newest += draw.randint(1, 3)
-        while max(states.steps(), default=0) < newest:
-            assert agent.poll() is None, config.with_suffix(".log").read_text(encoding="utf-8")[-5000:]
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.3))
-        victim = workers(agent)[draw.randint(0, 1)]
-        killed.add(victim)
-        os.kill(victim, signal.SIGKILL)
-        newest = max(states.steps())
+    first = kill(config, agent, 0, 0, draw)
+    kill(config, agent, 1, first, draw)
     ended(config, agent)
-    assert len(killed) == KILLS
-    assert config.with_suffix(".log").read_text(encoding="utf-8").count("going on after step") == KILLS
+    assert told(config).count("going on after step") == 2
     assert repeatable(tmp_path / "out") == repeatable(tmp_path / "whole")
     assert hash_of_checkpoint(tmp_path / "out") == hash_of_checkpoint(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_two_agents_train_together_as_one_process(tmp_path):
+@pytest.mark.skipif(not PROC, reason="finds torchrun's processes in /proc")
+def test_two_agents_train_together_as_one_process_also_when_one_lost_its_worker(tmp_path):
     config = write_run(
-        tmp_path, write_data(tmp_path, MIXED), batch_size=4, freeze=FREEZE[2], max_steps=5, warmup_epochs=0.0
+        tmp_path, write_data(tmp_path, MIXED), batch_size=4, freeze=FREEZE[2], max_steps=STEPS, warmup_epochs=0.0
     )
     expected = run(config, f"output={tmp_path / 'alone'}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-    nodes = ["--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}"]
-    ended(config, *[start(config, "train.batch_size=2", options=nodes) for _ in range(2)])
+    node = ["--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}"]
+    node += ["--max_restarts=3"]
+    agents = [start(config, "train.batch_size=2", "save.every=1", options=node) for _ in range(2)]
+    kill(config, agents[1], None, 0, random.Random(0))
+    ended(config, *agents)
     metrics = read_metrics(tmp_path / "out")
-    assert len(metrics) == 5
+    assert len(metrics) == STEPS
     for line, reference in zip(metrics, expected):
         assert line["samples"] == reference["samples"]
         for key in ("loss", "grad_norm"):
