@@ -46,10 +46,11 @@ def torchrun(processes, *arguments, timeout=600):
     )
 
 
-def written(folder, stage):
+def written(folder, stage, preset):
     return write_run(
         folder,
         write_data(folder, MIXED),
+        preset=preset,
         batch_size=4,
         freeze=FREEZE.get(stage, []),
         max_steps=STEPS,
@@ -59,8 +60,8 @@ def written(folder, stage):
     )
 
 
-def check(folder, stage, processes, layouts):
-    config = written(folder, stage)
+def check(folder, stage, processes, layouts, preset=False):
+    config = written(folder, stage, preset)
     expected = run(config)
     runs = [",".join([name, *overrides]) for name, overrides in layouts.items()]
     done = torchrun(processes, "tests.accessory.train.mesh_worker", str(config), str(folder), *runs)
@@ -112,3 +113,9 @@ def test_a_process_whose_items_are_all_bad_takes_part_and_teaches_nothing(tmp_pa
 @pytest.mark.parametrize("stage", [1, 2])
 def test_four_processes_equal_one(tmp_path, stage):
     check(tmp_path, stage, 4, FOUR)
+
+
+@pytest.mark.slow
+def test_four_tensor_ranks_equal_one(tmp_path):
+    # The golden has two heads for keys and values; `tiny` has four, and five views for its four processes.
+    check(tmp_path, None, 4, {"tensor": ["parallel.tensor=4"]}, preset=True)
