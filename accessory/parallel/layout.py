@@ -27,8 +27,7 @@ def needs_group(options: ParallelOptions) -> bool:
 def prepare(model: SphinxV, options: ParallelOptions, world: World) -> None:
     """Everything that is done to a model with frozen parts before its weights are filled in.
 
-    What is frozen is kept in the type of computation, what is trained in float32. Adapters come after it, as they
-    stand beside layers that are split already.
+    What is frozen is kept in the type of computation, what is trained in float32.
     """
     dtype = DTYPES[options.dtype]
     for parameter in model.parameters():
@@ -39,10 +38,6 @@ def prepare(model: SphinxV, options: ParallelOptions, world: World) -> None:
         check_divides(model.config.llm, world.tensor_size)
         tensor_parallel(model, world.mesh["tensor"])
         split_views_over(model, world)
-
-
-def tune(model: SphinxV, options: ParallelOptions) -> None:
-    """Sets how the layers of the language model are computed; adapters are in their places."""
     recompute(model, options.recompute)
     if options.compile:
         for layer in model.llm.layers:

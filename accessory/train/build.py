@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from accessory.config import ModelOptions, RunOptions
-from accessory.parallel.layout import prepare, shard, tune
+from accessory.parallel.layout import prepare, shard
 from accessory.runtime.distributed import World
 from accessory.train.freeze import freeze
 from accessory.train.lora import add_adapters, initialise_adapters, split_adapters
@@ -35,10 +35,9 @@ def build(options: RunOptions, world: World) -> Built:
 
     def lay_out(model: SphinxV) -> None:
         freeze(model, options.train.freeze, options.train.lora)
-        prepare(model, options.parallel, world)
         add_adapters(model, options.train.lora)
+        prepare(model, options.parallel, world)
         split_adapters(model, world)
-        tune(model, options.parallel)
         module = LossModule(model, options.train)
         shard(module, model, options.parallel, world)
         modules.append(module)
