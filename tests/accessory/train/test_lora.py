@@ -1,4 +1,4 @@
-"""Adapters: what is trained, what a run begins with, equality over layouts and resumes, and a checkpoint without them."""
+"""Adapters: what is trained, what a run begins with, equality over layouts and resumes, checkpoints without them."""
 
 from contextlib import contextmanager
 
@@ -181,6 +181,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     config = written(tmp_path, batch_size=4, max_steps=5, lr=1e-2)
     check_layouts(config, tmp_path, 2, LAYOUTS)
