@@ -83,13 +83,12 @@ def test_a_fault_is_named_with_file_item_and_reason(check, kind, item, reason):
 def test_one_file_that_cannot_be_read_does_not_hide_the_others(check):
     code, report = check('[{"a": 1}, {', "{}", [GOOD[0], {**GOOD[0], "image": "gone.png"}])
     assert code == 1
-    assert report["counts"] == {"annotation-file": 2, "conversation": 1, "missing-picture": 1}
-    assert report["items"] == 3
+    assert report["counts"] == {"annotation-file": 2, "missing-picture": 1}
+    assert report["items"] == 2
     faults = [(fault["file"].rsplit("/", 1)[1], fault["item"], fault["reason"][:22]) for fault in report["faults"]]
     assert faults == [
-        ("s0.json", 0, "conversations is None;"),
-        ("s0.json", None, "item 1: not valid JSON"),
-        ("s1.json", None, "an annotation file is "),
+        ("s0.json", None, "not valid JSON: the fi"),
+        ("s1.json", None, "holds a dict; an annot"),
         ("s2.json", 1, str(check.folder / "gone.png")[:22]),
     ]
 
@@ -117,6 +116,16 @@ def test_more_pictures_than_are_looked_at_together(check, monkeypatch):
     assert [fault["item"] for fault in report["faults"] if fault["kind"] == "missing-picture"] == [1, 3]
     assert [fault["item"] for fault in report["faults"] if fault["kind"] == "duplicate"] == [2, 4]
     assert report["pictures"] == 3
+
+
+def test_only_some_of_the_sources(check):
+    bad, good = [{**GOOD[0], "image": "gone.png"}], [*GOOD, GOOD[2]]
+    code, report = check(bad, good, arguments=["--only", "s1"])
+    assert (code, report["files"], report["counts"]) == (1, 1, {"duplicate": 1})
+    assert report["faults"][0]["file"].endswith("s1.json")
+    code, error = check(bad, good, arguments=["--only", "s7"])
+    assert code == 2
+    assert "--only s7: no path of the 2 in" in error
 
 
 def test_a_picture_that_is_cut_off_is_found_by_decoding(check):
