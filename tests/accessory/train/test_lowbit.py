@@ -13,8 +13,9 @@ from accessory.train.gradients import trained_parts
 from accessory.train.lowbit import BYTES, in_eight_bits
 from accessory.train.optim import Optimizers
 from SPHINX_V.errors import ConfigError
-from tests.accessory.runs import MIXED, write_data, write_run
-from tests.accessory.train.test_resume import assert_resumed_alike
+from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
+from tests.accessory.train.test_meshes import torchrun
+from tests.accessory.train.test_resume import assert_resumed_alike, cut_off
 
 ALONE = World(0, 1, torch.device("cpu"))
 KEYS = ["exp_avg.codes", "exp_avg.scale", "exp_avg_sq.codes", "exp_avg_sq.scale", "step"]
@@ -164,17 +165,30 @@ def test_gradients_in_another_order_of_memory_are_taken():
     assert torch.equal(*ends)
 
 
+def written(folder, **train):
+    settings = {"optimizer": "adamw8bit", "max_steps": 4, "warmup_epochs": 0.0, "lr": 1e-3, **train}
+    return write_run(folder, write_data(folder, MIXED), freeze=["vision"], **settings)
+
+
 def test_a_run_is_resumed_bit_for_bit(tmp_path):
-    config = write_run(
-        tmp_path,
-        write_data(tmp_path, MIXED),
-        freeze=["vision"],
-        optimizer="adamw8bit",
-        max_steps=4,
-        warmup_epochs=0.0,
-        lr=1e-3,
-    )
-    assert_resumed_alike(config, tmp_path, steps=(2,))
+    assert_resumed_alike(written(tmp_path), tmp_path, steps=(2,))
+
+
+@pytest.mark.slow
+def test_two_processes_take_over_the_states_of_one(tmp_path):
+    """In parts; blocks are the same, so that only sums in another order differ."""
+    config = written(tmp_path, batch_size=4)
+    expected = run(config, "save.every=1", "save.keep_every=1")
+    for name, overrides in {"sdp": ["parallel.mode=sdp"], "fsdp": ["parallel.mode=fsdp"]}.items():
+        cut_off(tmp_path / "out", tmp_path / name, 2)
+        layout = ",".join([name, "train.batch_size=2", *overrides])
+        done = torchrun(2, "tests.accessory.train.mesh_worker", str(config), str(tmp_path), layout)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "going on after step 2 of 4" in done.stdout
+        for line, reference in zip(read_metrics(tmp_path / name), expected, strict=True):
+            for key in ("loss", "grad_norm"):
+                # A moment on the edge of two places in the table may fall to the other.
+                assert line[key] == pytest.approx(reference[key], rel=1e-4), (name, line["step"], key)
 
 
 def test_a_missing_torchao_is_told_with_the_line_that_installs_it(monkeypatch):
