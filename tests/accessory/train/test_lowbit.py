@@ -9,8 +9,8 @@ from torch import nn
 from accessory.config import TrainOptions
 from accessory.runtime.distributed import World
 from accessory.train import lowbit
-from accessory.train.gradients import trained_parts
-from accessory.train.lowbit import BYTES, in_eight_bits
+from accessory.train.gradients import Part, trained_parts
+from accessory.train.lowbit import BYTES, LowBitAdamW, in_eight_bits, whole_shape
 from accessory.train.optim import Optimizers
 from SPHINX_V.errors import ConfigError
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
@@ -104,6 +104,32 @@ def test_it_steps_nearly_as_adamw_does():
             assert 0 < (ours - exact).norm() / exact.norm() < 0.05
         else:
             assert torch.equal(ours, exact)
+
+
+def test_a_process_that_holds_nothing_of_a_part_counts_its_steps():
+    """Three rows over two processes and one over two: the second has one, and none."""
+    parts = [
+        Part(name, nn.Parameter(torch.zeros(rows, 4096)), nn.Parameter(torch.zeros(own, 4096)), 1)
+        for name, rows, own in [("some", 3, 1), ("none", 1, 0)]
+    ]
+    stepping = LowBitAdamW(parts, TrainOptions(lr=1.0, batch_size=1, optimizer="adamw8bit"))
+    for part in parts:
+        part.local.grad = torch.ones_like(part.local)
+    stepping.step()
+    states = {(part.name, key): (tensor, whole_shape(part, tensor)) for part, key, tensor in stepping.states()}
+    assert [states[name, "step"][0].item() for name in ("some", "none")] == [1, 1]
+    assert [whole for name, own, whole in shapes(states) if name == "some"] == [(3, 4096), (3, 64)] * 2
+    assert [(own, whole) for name, own, whole in shapes(states) if name == "none"] == [
+        ((0, 4096), (1, 4096)),
+        ((0, 64), (1, 64)),
+    ] * 2
+    alone = LowBitAdamW(parts[1:], TrainOptions(lr=1.0, batch_size=1, optimizer="adamw8bit"))
+    alone.step()
+    assert next(iter(alone.states()))[2] == 1
+
+
+def shapes(states):
+    return [(name, tuple(own.shape), tuple(whole)) for (name, key), (own, whole) in states.items() if key != "step"]
 
 
 def test_the_rate_follows_the_schedule():
