@@ -56,6 +56,17 @@ def cut_off(source, target, step):
     (target / "metrics.jsonl").write_text("".join(lines[: step + 1])[:-20], encoding="utf-8")
 
 
+def assert_resumed_alike(config, folder, steps, *overrides):
+    """Trains a run into its own output, and again from its states after `steps`."""
+    metrics = run(config, "save.every=1", "save.keep_every=1", *overrides)
+    for step in steps:
+        output = folder / f"resumed{step}"
+        cut_off(folder / "out", output, step)
+        assert numbers(run(config, f"output={output}", *overrides)) == numbers(metrics)
+        before, after = weights(folder / "out"), weights(output)
+        assert all(before[name].equal(after[name]) for name in before)
+
+
 @pytest.fixture(scope="module", params=[(0, False), (2, True)], ids=["no workers", "two workers, packed"])
 def uninterrupted(request, tmp_path_factory):
     """A run that kept the state of every step."""
