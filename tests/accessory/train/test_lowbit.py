@@ -14,8 +14,8 @@ from accessory.train.lowbit import BYTES, LowBitAdamW, in_eight_bits, whole_shap
 from accessory.train.optim import Optimizers
 from SPHINX_V.errors import ConfigError
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
-from tests.accessory.train.test_meshes import torchrun
 from tests.accessory.train.test_resume import assert_resumed_alike, cut_off
+from tests.launch import torchrun
 
 ALONE = World(0, 1, torch.device("cpu"))
 KEYS = ["exp_avg.codes", "exp_avg.scale", "exp_avg_sq.codes", "exp_avg_sq.scale", "step"]

@@ -20,7 +20,7 @@ from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model.sphinx_v import SphinxV
 from tests.accessory.runs import FREEZE, MIXED, write_data, write_run
 from tests.accessory.train.padded import padded_loss
-from tests.accessory.train.test_meshes import torchrun
+from tests.launch import torchrun
 from tests.weights.small import small_config
 
 GIB = 2**30

@@ -1,13 +1,9 @@
 """A run's losses and gradient norms do not depend on the grid of processes, its mode, or what is computed twice."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from tests.accessory.runs import FREEZE, MIXED, read_metrics, run, talk, write_data, write_run
-from tests.house.repo import ROOT
+from tests.launch import torchrun
 
 STEPS = 5
 SAME = 1e-5
@@ -32,18 +28,6 @@ EVERYTHING = {
     "fsdp": ["parallel.mode=fsdp", "parallel.recompute=full", "train.batch_size=2"],
     "bfloat16": ["parallel.tensor=2", "parallel.dtype=bfloat16"],
 }
-
-
-def torchrun(processes, *arguments, timeout=600):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return subprocess.run(
-        [*command, "-m", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 def written(folder, stage, preset=False):

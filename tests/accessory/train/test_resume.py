@@ -14,9 +14,9 @@ from accessory.main import main
 from accessory.runtime.signals import STOPPED
 from SPHINX_V.weights.load import load_model
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
-from tests.accessory.train.test_meshes import torchrun
 from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
+from tests.launch import torchrun
 
 STEPS = 12
 EXACT = ("step", "loss", "grad_norm", "lr", "tokens", "samples", "mark_loss")
