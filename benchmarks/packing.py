@@ -62,7 +62,8 @@ def samples(items: int, vocabulary: int) -> list[Sample]:
     """Items of random tokens whose answers, EOS included, are the targets."""
     numbers = {name: round(share * items) for name, (share, _, _) in ANSWERS.items()}
     numbers["short"] += items - sum(numbers.values())
-    chance, made = random.Random(0), []
+    chance = random.Random(0)
+    made: list[Sample] = []
     for name, (_, least, most) in ANSWERS.items():
         for _ in range(numbers[name]):
             question, answer = chance.randint(*QUESTION), chance.randint(least, most)
