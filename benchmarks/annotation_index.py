@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -16,11 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy
+import torch
 
 from accessory.config import DataOptions
 from accessory.data.dataset import RegionDataset
@@ -28,6 +26,8 @@ from accessory.data.labels import answer, question
 from accessory.data.loader import MicroBatches
 from accessory.data.sources import BadItems
 from accessory.tools.tokenizer import train_tokenizer
+from benchmarks import _measure
+from benchmarks._measure import Numbers
 from SPHINX_V.config import sphinx_v_13b
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.processing.tokenizer import Tokenizer
@@ -68,14 +68,14 @@ def write(folder: Path, items: int) -> None:
         (folder / "tokenizer.model").write_bytes(train_tokenizer(folder / "corpus.txt", 420))
 
 
-def memory() -> dict[str, float]:
+def memory() -> Numbers:
     """MiB of this process: resident, and of that what it shares with no other."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
     kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
     return {"resident_mib": kib["Rss"] / 1024, "private_mib": (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024}
 
 
-def start_index(folder: Path, reads: Iterable[int]) -> dict[str, float]:
+def start_index(folder: Path, reads: Iterable[int]) -> Numbers:
     """Seconds until the first batch of an epoch is chosen, and those of reading items."""
     processor = Processor(sphinx_v_13b(), Tokenizer.from_file(folder / "tokenizer.model"))
     options = DataOptions(config=str(folder / "data.yaml"), max_words=2048, check_pictures=False)
@@ -91,7 +91,7 @@ def start_index(folder: Path, reads: Iterable[int]) -> dict[str, float]:
     return {**durations(clock), **after}
 
 
-def start_json(folder: Path, reads: Iterable[int]) -> dict[str, float]:
+def start_json(folder: Path, reads: Iterable[int]) -> Numbers:
     """The same with the whole file parsed, and an order of the same kind drawn; what items are is not looked at."""
     (source,) = json.loads((folder / "data.yaml").read_text(encoding="utf-8"))["META"]
     clock = [time.perf_counter()]
@@ -107,12 +107,12 @@ def start_json(folder: Path, reads: Iterable[int]) -> dict[str, float]:
     return {**durations(clock), **after}
 
 
-def durations(clock: list[float]) -> dict[str, float]:
+def durations(clock: list[float]) -> Numbers:
     names = ("start_seconds", "order_seconds", "read_seconds")
     return {name: later - earlier for name, earlier, later in zip(names, clock, clock[1:])}
 
 
-def measure_here(way: str, folder: Path, items: int) -> dict[str, float]:
+def measure_here(way: str, folder: Path, items: int) -> Numbers:
     """What one fresh process takes; memory is what came on top of the imported modules."""
     before = memory()
     reads = numpy.random.default_rng(os.getpid()).integers(0, items, READ).tolist()
@@ -120,7 +120,7 @@ def measure_here(way: str, folder: Path, items: int) -> dict[str, float]:
     return {**result, **{name: result[name] - before[name] for name in before}}
 
 
-def measure(way: str, folder: Path, items: int, processes: int) -> dict[str, float]:
+def measure(way: str, folder: Path, items: int, processes: int) -> Numbers:
     """Means over processes that start together, each an interpreter of its own."""
     command = [sys.executable, "-m", "benchmarks.annotation_index", "--way", way, "--items", str(items)]
     running = [
@@ -137,51 +137,29 @@ def compare(folder: Path, items: int, processes: int, repeats: int) -> dict[str,
     started = time.perf_counter()
     measure("index", folder, items, 1)
     built = time.perf_counter() - started
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for _ in range(repeats):
-        for way in WAYS:
-            found[way].append(measure(way, folder, items, processes))
-    medians = {
-        way: {name: round(statistics.median(run[name] for run in runs), 4) for name in runs[0]}
-        for way, runs in found.items()
-    }
+    ways = {way: lambda way=way: measure(way, folder, items, processes) for way in WAYS}
+    found = {way: _measure.medians(rounds) for way, rounds in _measure.in_turn(ways, repeats).items()}
     size = (folder / f"items_{items}.json").stat().st_size / SCALE
-    return {"file_mib": round(size, 1), "first_start_seconds": round(built, 2), **medians}
+    return {"file_mib": round(size, 1), "first_start_seconds": round(built, 2), **found}
 
 
 def main() -> None:
     """Command line; prints the record and writes it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.annotation_index", description=__doc__)
+    parser = _measure.command_line("annotation_index", __doc__, repeats=5)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--processes", type=int, default=2, help="that start together, as ranks and workers do")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="keeps the annotation file and its index; else a temporary one")
-    parser.add_argument("--record", type=Path, help="JSON file to write")
     parser.add_argument("--way", choices=WAYS, help="measure one way in this process, and print that alone")
     options = parser.parse_args()
     if options.way is not None:
         print(json.dumps(measure_here(options.way, options.folder, options.items)))
         return
+    head = _measure.begin(parser, options, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         measured = compare(folder, options.items, options.processes, options.repeats)
-    record = {
-        "date": date.today().isoformat(),
-        "device": platform.processor() or "CPU",
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "items": options.items,
-        "processes": options.processes,
-        "repeats": options.repeats,
-        "memory": "added to a process that has imported everything",
-        **measured,
-    }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if options.record is not None:
-        options.record.parent.mkdir(parents=True, exist_ok=True)
-        options.record.write_text(text + "\n", encoding="utf-8")
+    _measure.finish({**head, "memory": "added to a process that has imported everything", **measured}, options.record)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import resource
-import time
-from collections.abc import Callable
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
+from benchmarks import _measure
+from benchmarks._measure import Numbers, timed
 from SPHINX_V.config import PRESETS
 from SPHINX_V.generation.engine import decode_one, prefill
 from SPHINX_V.inputs import ModelInputs
@@ -44,20 +39,6 @@ def question(preset: str) -> ModelInputs:
     )
 
 
-def timed(device: torch.device, work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of `work`, with the device's queue empty before and after."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    wait()
-    start = time.perf_counter()
-    result = work()
-    wait()
-    return time.perf_counter() - start, result
-
-
 def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: int, repeats: int) -> dict[str, Any]:
     """Load time, time to first token and decode rate (medians of `repeats`), and peak memory."""
     load, model = timed(device, lambda: build_random(PRESETS[preset](), device=device, dtype=dtype).eval())
@@ -67,21 +48,19 @@ def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: i
         for _ in range(new_tokens - 1):
             token = decode_one(model, state, token).argmax(-1)
 
-    first, rate = [], []
-    for _ in range(repeats + 1):  # the first round warms up
-        seconds, (logits, state) = timed(device, lambda: prefill(model, inputs, new_tokens))
-        first.append(seconds)
-        token = logits.argmax(-1)
-        seconds, _ = timed(device, lambda state=state, token=token: decode(state, token))
-        rate.append((new_tokens - 1) / seconds)
+    def answer() -> Numbers:
+        first, (logits, state) = timed(device, lambda: prefill(model, inputs, new_tokens))
+        rest, _ = timed(device, lambda: decode(state, logits.argmax(-1)))
+        return {"first_token_seconds": first, "tokens_per_second": (new_tokens - 1) / rest}
+
+    found = _measure.in_turn({"answer": answer}, repeats)
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**30
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "load_seconds": round(load, 3),
-        "first_token_seconds": round(sorted(first[1:])[repeats // 2], 4),
-        "tokens_per_second": round(sorted(rate[1:])[repeats // 2], 2),
+        **_measure.medians(found["answer"]),
         "peak_memory_gib": round(peak, 3),
         "sequence": model.config.visual_length + QUESTION_TOKENS,
     }
@@ -89,30 +68,16 @@ def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: i
 
 def main() -> None:
     """Command line; prints the record and writes it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_answer", description=__doc__)
+    parser = _measure.command_line("first_answer", __doc__, repeats=5)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--new_tokens", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--record", type=Path, help="JSON file to write")
     options = parser.parse_args()
     device = torch.device(options.device)
-    record = {
-        "date": date.today().isoformat(),
-        "preset": options.preset,
-        "dtype": options.dtype,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "new_tokens": options.new_tokens,
-        **measure(options.preset, device, getattr(torch, options.dtype), options.new_tokens, options.repeats),
-    }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if options.record is not None:
-        options.record.parent.mkdir(parents=True, exist_ok=True)
-        options.record.write_text(text + "\n", encoding="utf-8")
+    head = _measure.begin(parser, options, device)
+    measured = measure(options.preset, device, getattr(torch, options.dtype), options.new_tokens, options.repeats)
+    _measure.finish({**head, **measured}, options.record)
 
 
 if __name__ == "__main__":

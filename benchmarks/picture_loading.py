@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +23,8 @@ from accessory.data.labels import answer, question
 from accessory.data.loader import MicroBatches
 from accessory.data.sources import BadItems
 from accessory.tools.tokenizer import train_tokenizer
+from benchmarks import _measure
+from benchmarks._measure import Numbers
 from SPHINX_V.config import PRESETS
 from SPHINX_V.processing.image import open_picture, square_picture
 from SPHINX_V.processing.processor import Processor
@@ -35,6 +32,7 @@ from SPHINX_V.processing.tokenizer import Tokenizer
 
 SIZES = ((640, 480), (480, 640), (640, 427), (500, 375), (640, 640))  # of COCO's pictures
 MARKS = 5
+BATCH = 8
 
 
 def write(folder: Path, pictures: int) -> list[Path]:
@@ -61,82 +59,71 @@ def write(folder: Path, pictures: int) -> list[Path]:
     return paths
 
 
-def ways(folder: Path, paths: list[Path], preset: str) -> dict[str, Callable[[], None]]:
+def ways(folder: Path, paths: list[Path], preset: str) -> dict[str, Callable[[], Numbers]]:
     """Plain PIL; our opening and squaring; and whole batches, with boxes moved, texts, slots and normalised pixels."""
     size = PRESETS[preset]().vision.picture_size
     processor = Processor(PRESETS[preset](), Tokenizer.from_file(folder / "tokenizer.model"))
     options = DataOptions(config=str(folder / "data.yaml"), max_words=2048)
-    dataset = RegionDataset(options, processor, 0, BadItems())
-    batches = MicroBatches(dataset, 8, 1, 0, 0, 1)
 
-    def plain() -> None:
+    def plain() -> Numbers:
+        start = time.process_time()
         for path in paths:
             with Image.open(path) as picture:
                 picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        return rate(start)
 
-    def squared() -> None:
+    def squared() -> Numbers:
+        start = time.process_time()
         for path in paths:
             square_picture(open_picture(path), size)
+        return rate(start)
 
-    def loaded() -> None:
-        for _ in batches.steps(0, len(paths) // 8, workers=0):
+    def loaded() -> Numbers:
+        dataset = RegionDataset(options, processor, 0, BadItems())  # anew: it keeps the texts that it has read
+        batches = MicroBatches(dataset, BATCH, 1, 0, 0, 1)
+        start = time.process_time()
+        for _ in batches.steps(0, len(paths) // BATCH, workers=0):
             pass
+        return rate(start)
+
+    def rate(start: float) -> Numbers:
+        return {"pictures_per_second": len(paths) / (time.process_time() - start)}
 
     return {"plain_pil": plain, "open_and_square": squared, "loader": loaded}
 
 
 def measure(folder: Path, pictures: int, preset: str, repeats: int) -> dict[str, Any]:
-    """Medians of pictures a second of the processor's time, all ways in turn. Waiting for a disk does not count."""
-    found: dict[str, list[float]] = {}
-    paths = write(folder, pictures)
-    for number in range(repeats + 1):  # the first round warms up, and fills the system's file cache
-        for name, work in ways(folder, paths, preset).items():
-            start = time.process_time()
-            work()
-            if number:
-                found.setdefault(name, []).append(pictures / (time.process_time() - start))
-    medians = {name: statistics.median(rates) for name, rates in found.items()}
+    """Medians of pictures a second of the processor's time. Waiting for a disk does not count, and the first round
+    fills the system's file cache."""
+    found = _measure.in_turn(ways(folder, write(folder, pictures), preset), repeats)
     return {
-        "pictures_per_second_and_core": {name: round(rate, 1) for name, rate in medians.items()},
+        "pictures_per_second_and_core": {
+            name: _measure.medians(rounds, digits=1)["pictures_per_second"] for name, rounds in found.items()
+        },
         "share_of_plain_pil": {
-            name: round(medians[name] / medians["plain_pil"], 3) for name in ("open_and_square", "loader")
+            name: _measure.ratio(rounds, found["plain_pil"], "pictures_per_second")
+            for name, rounds in found.items()
+            if name != "plain_pil"
         },
     }
 
 
 def main() -> None:
     """Command line; prints the record and writes it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.picture_loading", description=__doc__)
+    parser = _measure.command_line("picture_loading", __doc__, repeats=5)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="sphinx_v_13b", help="decides the picture's size")
-    parser.add_argument("--pictures", type=int, default=200, help="a multiple of 8, the batch size")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=200, help=f"a multiple of {BATCH}, the batch size")
     parser.add_argument("--folder", type=Path, help="keeps the pictures; else a temporary one")
-    parser.add_argument("--record", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    if options.pictures < 8 or options.pictures % 8:
-        parser.error(f"--pictures is {options.pictures}; give a multiple of 8, the batch size.")
+    if options.pictures < BATCH or options.pictures % BATCH:
+        parser.error(f"--pictures is {options.pictures}; give a multiple of {BATCH}, the batch size.")
     torch.set_num_threads(1)
+    head = _measure.begin(parser, options, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         measured = measure(folder, options.pictures, options.preset, options.repeats)
-    record = {
-        "date": date.today().isoformat(),
-        "device": platform.processor() or "CPU",
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pillow": PIL.__version__,
-        "preset": options.preset,
-        "pictures": options.pictures,
-        "repeats": options.repeats,
-        **measured,
-    }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if options.record is not None:
-        options.record.parent.mkdir(parents=True, exist_ok=True)
-        options.record.write_text(text + "\n", encoding="utf-8")
+    _measure.finish({**head, "pillow": PIL.__version__, **measured}, options.record)
 
 
 if __name__ == "__main__":

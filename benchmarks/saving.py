@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
+import itertools
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,6 +17,8 @@ from torch import Tensor, nn
 from accessory.config import SaveOptions
 from accessory.runtime.distributed import World
 from accessory.train.states import StateStore
+from benchmarks import _measure
+from benchmarks._measure import Numbers
 
 WIDTH, LAYERS = 1792, 4  # 12.8 million parameters: 51 MB, and as much for each of AdamW's moments
 KINDS = ("none", "asynchronous", "synchronous")
@@ -42,12 +40,8 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
     def tensors(self) -> dict[str, Tensor]:
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         moments = {
             f"{names[parameter]}.{key}": value
             for parameter, state in self.optimizer.state.items()
@@ -56,30 +50,32 @@ class Training:
         return {**self.model.state_dict(), **moments}
 
 
-def one_round(training: Training, store: StateStore | None, number: int, steps: int) -> dict[str, float]:
+def one_round(training: Training, store: StateStore | None, number: int, steps: int) -> Numbers:
     """Seconds of `steps` steps, with a save after the first one, and of the call that saves.
 
     A save that goes on after the last step is waited for outside of what is timed: in a run it has hundreds of steps.
     """
-    training.wait()
-    start = time.perf_counter()
-    call = 0.0
-    for step in range(steps):
+
+    def train() -> float:
         training.step()
-        if step == 0 and store is not None:
-            training.wait()
-            before = time.perf_counter()
+        call = 0.0
+        if store is not None:
+            _measure.wait(training.device)
+            start = time.perf_counter()
             store.save(number, training.tensors(), {})
-            call = time.perf_counter() - before
-    training.wait()
-    seconds = time.perf_counter() - start
+            call = time.perf_counter() - start
+        for _ in range(steps - 1):
+            training.step()
+        return call
+
+    seconds, call = _measure.timed(training.device, train)
     if store is not None:
         store.finish()
     return {"round": seconds, "call": call}
 
 
 def measure(folder: Path, device: torch.device, batch: int, steps: int, repeats: int) -> dict[str, Any]:
-    """Medians over `repeats` interleaved rounds of each kind; the first round of each warms up."""
+    """Medians over the rounds of each kind, and what a save adds to a round."""
     training = Training(device, batch)
     this = World(0, 1, device)
     stores = {
@@ -87,59 +83,36 @@ def measure(folder: Path, device: torch.device, batch: int, steps: int, repeats:
         "asynchronous": StateStore(folder / "asynchronous", this, SaveOptions()),
         "synchronous": StateStore(folder / "synchronous", this, SaveOptions(asynchronous=False)),
     }
-    rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    for number in range(repeats + 1):
-        for kind in KINDS:
-            rounds[kind].append(one_round(training, stores[kind], number, steps))
-
-    def middle(kind: str, what: str) -> float:
-        return median(one[what] for one in rounds[kind][1:])
-
-    plain = middle("none", "round")
+    saves = itertools.count()
+    ways = {kind: lambda kind=kind: one_round(training, stores[kind], next(saves), steps) for kind in KINDS}
+    rounds = {kind: _measure.medians(found) for kind, found in _measure.in_turn(ways, repeats).items()}
+    plain = rounds["none"]["round"]
     size = sum(tensor.nbytes for tensor in training.tensors().values())
     return {
         "model_mb": round(sum(p.nbytes for p in training.model.parameters()) / 1e6, 1),
         "state_mb": round(size / 1e6, 1),
         "step_seconds": round(plain / steps, 4),
         **{
-            f"{kind}_{what}": round(value, 4)
-            for kind in KINDS[1:]
-            for what, value in {
-                "call_seconds": middle(kind, "call"),
-                "stall_seconds": middle(kind, "round") - plain,
-            }.items()
+            kind: {"call_seconds": numbers["call"], "stall_seconds": round(numbers["round"] - plain, 4)}
+            for kind, numbers in rounds.items()
+            if kind != "none"
         },
     }
 
 
 def main() -> None:
     """Command line; prints the record and writes it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.saving", description=__doc__)
+    parser = _measure.command_line("saving", __doc__, repeats=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20, help="in a round, of which the first is followed by a save")
-    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where states are written (default: a temporary folder)")
-    parser.add_argument("--record", type=Path, help="JSON file to write")
     options = parser.parse_args()
     device = torch.device(options.device)
+    head = _measure.begin(parser, options, device)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         measured = measure(Path(folder), device, options.batch, options.steps, options.repeats)
-    record = {
-        "date": date.today().isoformat(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "batch": options.batch,
-        "steps": options.steps,
-        "repeats": options.repeats,
-        **measured,
-    }
-    text = json.dumps(record, indent=2)
-    print(text)
-    if options.record is not None:
-        options.record.parent.mkdir(parents=True, exist_ok=True)
-        options.record.write_text(text + "\n", encoding="utf-8")
+    _measure.finish({**head, **measured}, options.record)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Meta's weights need it; transformers' half-split convention permutes wq and wk instead.
     """
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).type_as(x)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        even, odd = pairs.unbind(-1)
+        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    else:  # as complex numbers, in one kernel; the compiler has none for them, and makes one of the above itself
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+    return turned.flatten(-2).type_as(x)
 
 
 class Attention(nn.Module):

@@ -47,7 +47,7 @@ def check_module(words: tuple[str, ...]) -> str | None:
     if not words:
         return "-m without a module"
     module, arguments = words[0], words[1:]
-    if module.split(".")[0] not in PACKAGES:
+    if module.split(".")[0] not in (*PACKAGES, "benchmarks"):
         return None if module in OTHERS_MODULES else f"{module} is neither ours nor one of {sorted(OTHERS_MODULES)}"
     if not module_exists(module):
         return f"there is no module {module} to run"

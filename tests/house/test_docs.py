@@ -9,7 +9,10 @@ from tests.house.doc_law import COMMANDS, knows, objection
 from tests.house.repo import ROOT, files_ending, name_of
 from tests.house.shell_blocks import Command, blocks, commands
 
-COMMANDED = ("README.md", "CONTRIBUTING.md", *(name_of(path) for path in sorted((ROOT / "Data").glob("*.md"))))
+COMMANDED = (
+    *("README.md", "CONTRIBUTING.md", "benchmarks/README.md"),
+    *(name_of(path) for path in sorted((ROOT / "Data").glob("*.md"))),
+)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|href)=\"([^\"]+)\"")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.S)
 
@@ -103,6 +106,7 @@ WRONG = [
     ("curl example", "documentation keeps to"),
     ("bash scripts/surely_not_there.sh", "no script"),
     ("python -m accessory.surely_not_there", "no module"),
+    ("python -m benchmarks.surely_not_there", "no module"),
     ("python -m surely_not_ours", "neither ours"),
     ("python surely_not_there.py", "no file"),
     ("torchrun --nprocs=2 -m accessory.main", "no option"),

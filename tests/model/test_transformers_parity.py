@@ -20,7 +20,8 @@ from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.convnext import modeling_convnext as hf_convnext
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Config, Dinov2Model
-from transformers.models.llama import modeling_llama as hf_llama
+
+from tests.transformers_llama import llama_weights, transformers_llama
 
 # The order of float32 sums differs; the values themselves are of order one.
 TOLERANCE = 1e-5
@@ -58,44 +59,11 @@ def assert_equal(ours, theirs):
 # ---- the language model
 
 
-def interleaved(weight, heads):
-    """A projection of half-split heads (transformers) with its rows in interleaved order (Meta)."""
-    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
-
-
-def llama_weights(state, config):
-    yield "tok_embeddings.weight", state["model.embed_tokens.weight"]
-    yield "norm.weight", state["model.norm.weight"]
-    yield "output.weight", state["lm_head.weight"]
-    for index in range(config.n_layers):
-        theirs, ours = f"model.layers.{index}.", f"layers.{index}."
-        yield ours + "attention.wq.weight", interleaved(state[theirs + "self_attn.q_proj.weight"], config.n_heads)
-        yield ours + "attention.wk.weight", interleaved(state[theirs + "self_attn.k_proj.weight"], config.kv_heads)
-        yield ours + "attention.wv.weight", state[theirs + "self_attn.v_proj.weight"]
-        yield ours + "attention.wo.weight", state[theirs + "self_attn.o_proj.weight"]
-        yield ours + "attention_norm.weight", state[theirs + "input_layernorm.weight"]
-        yield ours + "ffn_norm.weight", state[theirs + "post_attention_layernorm.weight"]
-        for name, other in (("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")):
-            yield ours + f"feed_forward.{name}.weight", state[theirs + f"mlp.{other}.weight"]
-
-
 def llama_pair(kv_heads, theta):
     config = LlamaConfig(
         dim=32, n_layers=2, n_heads=4, n_kv_heads=kv_heads, vocab_size=29, multiple_of=8, norm_eps=EPS, rope_theta=theta
     )
-    theirs = hf_llama.LlamaForCausalLM(
-        hf_llama.LlamaConfig(
-            hidden_size=32,
-            intermediate_size=config.ffn_dim,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=config.kv_heads,
-            vocab_size=29,
-            rms_norm_eps=EPS,
-            rope_parameters={"rope_type": "default", "rope_theta": theta},
-            max_position_embeddings=256,
-        )
-    )
+    theirs = transformers_llama(config)
     state = randomised(theirs).state_dict()
     return load(Llama(config), dict(llama_weights(state, config))), theirs
 
