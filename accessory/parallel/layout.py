@@ -41,7 +41,7 @@ def prepare(model: SphinxV, options: ParallelOptions, world: World) -> None:
     recompute(model, options.recompute)
     if options.compile:
         for layer in model.llm.layers:
-            layer.compile()  # its forward, in place: names of parameters stay
+            layer.compile(dynamic=True)  # its forward, in place: names of parameters stay
 
 
 def shard(root: nn.Module, model: SphinxV, options: ParallelOptions, world: World) -> bool:

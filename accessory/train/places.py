@@ -80,5 +80,6 @@ class Places:
         """Embeddings [B, sequence, D] → the packed row [1, total, D], zeros at what was added."""
         assert self.tokens is not None
         assert self.packing is not None
-        row = embedded.flatten(0, 1)[self.tokens]
-        return functional.pad(row, (0, 0, 0, sum(self.packing.lengths) - len(row))).unsqueeze(0)
+        row = embedded.flatten(0, 1)[self.tokens].unsqueeze(0)
+        # A copy even where nothing is added: as a view of another shape it would be compiled for the first layer alone.
+        return functional.pad(row, (0, 0, 0, sum(self.packing.lengths) - row.shape[1]))
