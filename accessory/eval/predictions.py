@@ -123,8 +123,8 @@ class PredictionFile:
 def read_predictions(path: Path) -> PredictionFile:
     """Predictions of a .jsonl file, or of a .json file with one list of them.
 
-    Half a line at the end of a .jsonl file is left out and reported. Raises DataError for a line that is not JSON, for a
-    question that is answered twice, and for a file without any answer.
+    Half a line at the end of a .jsonl file is left out and reported. Raises DataError for a line that is not JSON, for
+    a question that is answered twice, and for a file without any answer.
     """
     if path.suffix == ".jsonl":
         try:

@@ -116,7 +116,8 @@ class Roots:
             if path.is_file():
                 return path
         raise DataError(
-            f"data root {self.data}: has neither {name} nor {Path(name).name}; give the folder that has it (--data_root)."
+            f"data root {self.data}: has neither {name} nor {Path(name).name}; give the folder that has it"
+            " (--data_root)."
         )
 
     def folder(self, name: str) -> Path:
