@@ -87,8 +87,8 @@ def _infer(arguments: argparse.Namespace) -> None:
 def _score(arguments: argparse.Namespace) -> None:
     registry = read_registry(arguments.registry)
     roots = None
-    if arguments.data_root is not None:
-        roots = commands.roots_of(arguments.data_root, arguments.image_root)
+    if arguments.data_root is not None or arguments.image_root is not None:
+        roots = commands.roots_of(arguments.data_root or arguments.image_root, arguments.image_root)
     outcomes = commands.score(
         arguments.predictions, registry, roots, arguments.similarity_model, arguments.suite, arguments.partial
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
 from accessory.eval.cards import PictureFile
+from accessory.eval.controls import Control
 from accessory.eval.example_cards import Chosen, choose_examples, scored_card
 from accessory.eval.files import write_whole
 from accessory.eval.options import ReportOptions
@@ -31,6 +32,7 @@ from accessory.eval.scoring import Outcome
 PAGE, MARKDOWN, JSON, PICTURES = "report.html", "table.md", "results.json", "pictures"
 # Pixels of the longer side, and size of the marks: pages show pictures at about half of that.
 SIDE, MARK_SIZE = 800, 1.7
+NOTHING = '<span class="zero">0</span>'
 COUNTS = {
     "items": "items",
     "regions": "places asked about",
@@ -39,6 +41,7 @@ COUNTS = {
     "repeated": "named twice",
     "invented": "invented",
     "cut": "cut at the longest length",
+    "unjudged": "without a verdict",
 }
 
 
@@ -92,30 +95,28 @@ def _results(rows: Sequence[Row], published: Published) -> str:
         f'<th scope="col" role="columnheader"{_wide(name)}>{escape(name)}</th>' for name in ["number", *names]
     )
     bodies = []
-    for suite, suite_rows in groupby(rows, key=lambda row: row.suite):
-        lines = [
-            f'<tr class="suite" role="row"><th scope="rowgroup" role="rowheader" colspan="{len(names) + 1}">'
-            f"{escape(_spaced(suite))}</th></tr>"
-        ]
+    for suite, grouped in groupby(rows, key=lambda row: row.suite):
+        suite_rows = list(grouped)
+        title = escape(_spaced(suite))
+        lines = []
+        if len(suite_rows) > 1:
+            lines.append(
+                '<tr class="suite" role="row"><th scope="rowgroup" role="rowheader"'
+                f' colspan="{len(names) + 1}">{title}</th></tr>'
+            )
         for row in suite_rows:
-            cells = [_cell("ours", number(row.score.value), _track(row)), _cell("95 %", interval(row.score))]
-            for control in controls:
-                score = row.controls.get(control)
-                cells.append(_cell(CONTROL_TITLES[control], "" if score is None else number(score.value)))
-            if papers:
-                cells += [_cell(OURS, _paper(row.ours_published)), _cell("best published", _paper(row.best_published))]
-            name = escape(row.score.name) + (' <span class="aside">lower is better</span>' * row.score.lower_is_better)
+            head = _number_name(row) if len(suite_rows) > 1 else f"<strong>{title}</strong> {_number_name(row)}"
             kind = ' class="strict"' if row.score.strict else ""
-            lines.append(f'<tr role="row"{kind}><th scope="row" role="rowheader">{name}</th>{"".join(cells)}</tr>')
+            cells = "".join(_row_cells(row, controls, papers))
+            lines.append(f'<tr role="row"{kind}><th scope="row" role="rowheader">{head}</th>{cells}</tr>')
         bodies.append('<tbody role="rowgroup">\n' + "\n".join(lines) + "\n</tbody>")
     body = (
         '<div class="sheet scroll"><table class="numbers" role="table">\n<thead role="rowgroup"><tr role="row">'
         f"{heads}</tr></thead>\n" + "\n".join(bodies) + "\n</table></div>"
     )
-    intro = (
-        "On the papers' scale, 0 to 100. The interval is a bootstrap over items. A strict number counts silence as 0;"
-        " the number without that word is the one that papers give."
-    )
+    intro = "On the papers' scale, 0 to 100. The interval is a bootstrap over items."
+    if any(row.score.strict for row in rows):
+        intro += " A strict number counts silence as 0; the number without that word is the one that papers give."
     if papers:
         intro += (
             ' On the bars, <span class="swatch paper"></span> is the SPHINX-V of the paper and'
@@ -123,6 +124,21 @@ def _results(rows: Sequence[Row], published: Published) -> str:
             f" Published numbers: {escape(published.sources)}."
         )
     return section("Results", intro, body)
+
+
+def _number_name(row: Row) -> str:
+    return escape(row.score.name) + (' <span class="aside">lower is better</span>' * row.score.lower_is_better)
+
+
+def _row_cells(row: Row, controls: Sequence[Control], papers: bool) -> Iterator[str]:
+    yield _cell("ours", number(row.score.value), _track(row))
+    yield _cell("95 %", interval(row.score))
+    for control in controls:
+        score = row.controls.get(control)
+        yield _cell(CONTROL_TITLES[control], "" if score is None else number(score.value))
+    if papers:
+        yield _cell(OURS, _paper(row.ours_published))
+        yield _cell("best published", _paper(row.best_published))
 
 
 def _wide(name: str) -> str:
@@ -183,8 +199,8 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
     for one in outcomes:
         tally = one.scores.tally
         control = "" if one.control == "none" else f' <span class="aside">{CONTROL_TITLES[one.control]}</span>'
-        cells = "".join(_cell(title, f"{getattr(tally, name):,}") for name, title in COUNTS.items())
-        cells += _cell("not asked", f"{len(tally.faults):,}")
+        counts = {title: getattr(tally, name) for name, title in COUNTS.items()} | {"not asked": len(tally.faults)}
+        cells = "".join(_cell(title, f"{count:,}" if count else NOTHING) for title, count in counts.items())
         title = f"{escape(_spaced(one.suite))}{control}"
         rows.append(f'<tr role="row"><th scope="row" role="rowheader">{title}</th>{cells}</tr>')
     heads = "".join(

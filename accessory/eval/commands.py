@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accessory.eval import scoring
 from accessory.eval.benchmark_page import MARKDOWN, write_benchmark_report
 from accessory.eval.controls import Control
 from accessory.eval.items import BenchmarkItem
-from accessory.eval.load import load_items
+from accessory.eval.load import load_items, oddities
 from accessory.eval.metrics.similarity import Similarity
 from accessory.eval.options import EvalOptions, ReportOptions
 from accessory.eval.published import read_published
 from accessory.eval.record import checkpoint_hash
 from accessory.eval.registry import Registry, Roots, SuiteEntry, read_registry
 from accessory.eval.results import averages, markdown
-from accessory.eval.scoring import Outcome, score_file
+from accessory.eval.scoring import Answered, Outcome, read_answered
 from accessory.eval.suites.base import Resources
 from SPHINX_V.errors import UsageError
 
@@ -84,6 +85,9 @@ def infer(
     for name in registry.chosen(options.suites):
         entry = registry.suites[name]
         items = load_items(name, entry, roots)
+        odd = oddities(items)
+        if odd:
+            say(f"{name}: {len(odd)} oddities, taken as given, such as {odd[0]}")
         # A suite without marks has nothing that a control could take away.
         work += [(name, entry, items, c) for c in controls if c == "none" or any(item.prompts for item in items)]
     model = load_checkpoint(options)
@@ -101,10 +105,10 @@ def infer(
     return paths
 
 
-def resources_of(kinds: Sequence[str], similarity_model: str | None, roots: Roots | None) -> Resources:
-    """What scoring suites of these `kinds` needs, and where something is not there, why."""
+def resources_of(answered: Sequence[Answered], similarity_model: str | None, roots: Roots | None) -> Resources:
+    """What scoring these needs, and where something is not there, why."""
     similarity, reason = None, ""
-    if "labels" in kinds:
+    if any(one.entry.kind == "labels" for one in answered):
         try:
             similarity = Similarity(None if similarity_model is None else Path(similarity_model))
         except UsageError as error:
@@ -122,10 +126,10 @@ def score(
     suite: str | None = None,
     partial: bool = False,
 ) -> list[Outcome]:
-    """The outcomes of prediction files, in order."""
-    kinds = [entry.kind for entry in registry.suites.values()]
-    resources = resources_of(kinds, similarity_model, roots)
-    return [score_file(path, registry, roots, resources, suite, partial) for path in paths]
+    """The outcomes of prediction files, in order. All are read before the first is scored."""
+    answered = [read_answered(path, registry, roots, suite, partial) for path in paths]
+    resources = resources_of(answered, similarity_model, roots)
+    return [scoring.score(one, resources) for one in answered]
 
 
 def report(

@@ -88,7 +88,8 @@ def _sign(value: float | None) -> str:
         return "<span></span>"
     if value in (0.0, 1.0):
         sign, word, kind = ("✓", "right", "right") if value else ("✗", "wrong", "wrong")
-        return f'<span class="{kind}"><span class="sign" aria-hidden="true">{sign}</span><span class="aloud">{word}</span></span>'
+        aloud = f'<span class="aloud">{word}</span>'
+        return f'<span class="{kind}"><span class="sign" aria-hidden="true">{sign}</span>{aloud}</span>'
     return f'<span class="points">{value:.2f}</span>'
 
 

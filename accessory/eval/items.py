@@ -83,7 +83,7 @@ def make_item(
                 f"{error} Mend the file, or set on_bad_item to unanswered: the item then counts as unanswered and is"
                 " named in the report."
             ) from None
-        prompts, fault = (), str(error)
+        prompts, fault = (), str(error).removeprefix(f"{where}: ")
     return BenchmarkItem(
         value["question_id"],
         dataset,

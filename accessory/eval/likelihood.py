@@ -1,4 +1,4 @@
-"""How likely a model holds each of several texts as the answer to a question: teacher forcing, one pass per question."""
+"""How likely a model holds each of several texts as the answer to a question: teacher forcing, one pass for all."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def predict(
     ]
     with tqdm(total=sum(map(len, todo)), desc=path.stem, unit="item", disable=None) as bar:
         for batch in filter(None, todo):
-            predictions = list(_answers(model, entry, batch, asking.control))
+            predictions = list(_answers(model, entry, batch))
             if asking.shard.writes:
                 write_part(path, asking.shard.rank, predictions)
             bar.update(len(batch))
@@ -109,13 +109,11 @@ def batches(model: SPHINX_V_Model, items: Sequence[BenchmarkItem], size: int) ->
     return [group[at : at + size] for group in (askable, others) for at in range(0, len(group), size)]
 
 
-def _answers(
-    model: SPHINX_V_Model, entry: SuiteEntry, batch: Sequence[BenchmarkItem], control: Control
-) -> Iterator[Prediction]:
+def _answers(model: SPHINX_V_Model, entry: SuiteEntry, batch: Sequence[BenchmarkItem]) -> Iterator[Prediction]:
     """The predictions of a batch; an item that fails is refused by name, or kept with its fault."""
     with warnings.catch_warnings():
-        if control == "no_marks":  # the questions then name marks that are not there, which is the point
-            warnings.simplefilter("ignore", PromptWarning)
+        # Marks and questions are the benchmark's: `load.oddities` tells of them once, and a control means to be odd.
+        warnings.simplefilter("ignore", PromptWarning)
         faults = {item.question_id: item.fault for item in batch if item.fault}
         try:
             texts = _generate(model, entry, [item for item in batch if item.question_id not in faults])

@@ -9,13 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from accessory.config import Options, load_options
 from accessory.eval.items import OnBadItem
 from SPHINX_V.errors import ConfigError, DataError
 
-Kind = Literal["labels", "ocr", "captions", "judged", "dlc", "choices", "yes_no", "exact_regions", "exact_answer"]
+Kind = Literal["labels", "ocr", "captions", "judged", "choices", "yes_no", "exact_regions", "exact_answer"]
+Protocol = Literal["mdvp", "osprey80", "ferret", "dlc"]
 Form = Literal["regions", "osprey", "pope", "vcr", "dlc"]
 
 
@@ -30,8 +31,8 @@ class SuiteEntry(Options):
     answers: str | None = Field(default=None, description="file of reference answers, where they stand apart")
     questions: str | None = Field(default=None, description="file of a judge's own questions (DLC-Bench)")
     names: str | None = Field(default=None, description="file of class names for a judge (DLC-Bench)")
+    protocol: Protocol | None = Field(default=None, description="how a judge is asked; needed by kind judged")
     prompt: str = Field(default="{question}", description="how a question is put to the model")
-    domain: str = Field(default="", description="what a judge is told about the pictures, and a group's division")
     published: str = Field(default="", description="name in the table of published numbers")
     items: int | None = Field(default=None, gt=0, description="how many items the whole benchmark has")
     on_bad_item: OnBadItem = Field(
@@ -39,6 +40,14 @@ class SuiteEntry(Options):
         description="an item that cannot be asked (a mark without area, a damaged picture): refuse, or count it as"
         " unanswered and name it in the report",
     )
+
+    @model_validator(mode="after")
+    def _judged_by_a_protocol(self) -> SuiteEntry:
+        if (self.kind == "judged") != (self.protocol is not None):
+            raise ValueError("kind judged needs a protocol, and no other kind has one")
+        if self.protocol == "dlc" and (self.questions is None or self.names is None):
+            raise ValueError("protocol dlc needs the judge's files: questions and names")
+        return self
 
     @field_validator("prompt")
     @classmethod
@@ -110,15 +119,21 @@ class Roots:
     data: Path
     images: Path
 
+    def has(self, name: str) -> bool:
+        return self._find(name) is not None
+
     def file(self, name: str) -> Path:
         """`name` under the data root, or lying in it without its folders. Raises DataError naming both places."""
-        for path in (self.data / name, self.data / Path(name).name):
-            if path.is_file():
-                return path
-        raise DataError(
-            f"data root {self.data}: has neither {name} nor {Path(name).name}; give the folder that has it"
-            " (--data_root)."
-        )
+        found = self._find(name)
+        if found is None:
+            raise DataError(
+                f"data root {self.data}: has neither {name} nor {Path(name).name}; give the folder that has it"
+                " (--data_root)."
+            )
+        return found
+
+    def _find(self, name: str) -> Path | None:
+        return next((path for path in (self.data / name, self.data / Path(name).name) if path.is_file()), None)
 
     def folder(self, name: str) -> Path:
         """The folder `name` under the image root, or where there is none the image root itself."""

@@ -124,7 +124,7 @@ def markdown(outcomes: Sequence[Outcome], means: Sequence[Average], published: P
     if means:
         body = [[m.group, m.name, number(m.value), f"{m.suites} of {m.of}"] for m in means]
         parts.append(_table([["group", "mean of", "ours", "suites"], ["---", "---", "---:", "---:"], *body]))
-    names = ("items", "regions", "unanswered", "unparsable", "repeated", "invented", "cut")
+    names = ("items", "regions", "unanswered", "unparsable", "repeated", "invented", "cut", "unjudged")
     counts = [
         [_title(one), *(f"{getattr(one.scores.tally, name):,}" for name in names), str(len(one.scores.tally.faults))]
         for one in outcomes
@@ -140,18 +140,25 @@ def markdown(outcomes: Sequence[Outcome], means: Sequence[Average], published: P
 
 
 def notes_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """What a reader must know of the numbers: missing ones with their reason, subsets, judges, items not asked."""
-    notes: dict[str, None] = {}
+    """What a reader must know of the numbers: missing ones with their reason, subsets, judges, items not asked.
+
+    A note that several suites share is said once.
+    """
+    about: dict[str, dict[str, list[str]]] = {}
     for one in outcomes:
-        title = _title(one)
-        notes |= dict.fromkeys(f"{title}: {note}" for note in one.notes)
-        by_note: dict[str, list[str]] = {}
+        for note in one.notes:
+            about.setdefault(note, {}).setdefault(_title(one), [])
         for score in one.scores.scores:
             if score.note:
-                by_note.setdefault(score.note, []).append(score.name)
-        notes |= dict.fromkeys(f"{title}, {', '.join(names)}: {note}" for note, names in by_note.items())
-        notes |= dict.fromkeys(f"{title}: not asked: {fault}" for fault in one.scores.tally.faults)
-    return list(notes)
+                about.setdefault(score.note, {}).setdefault(_title(one), []).append(score.name)
+        for fault in one.scores.tally.faults:
+            about.setdefault(f"not asked: {fault}", {}).setdefault(_title(one), [])
+    notes = []
+    for note, titles in about.items():
+        names = list(dict.fromkeys(name for found in titles.values() for name in found))
+        where = ", ".join(titles) if len(titles) < 4 else f"{len(titles)} suites"
+        notes.append(f"{where}{' (' * bool(names)}{', '.join(names)}{')' * bool(names)}: {note}")
+    return notes
 
 
 def _title(one: Outcome) -> str:

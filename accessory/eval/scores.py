@@ -53,7 +53,8 @@ class Tally:
 
     `unanswered`: regions of which an answer that can be read says nothing, and those of empty answers. `unparsable`:
     regions of answers in which no line says which mark it is about. `cut`: answers that ended at the longest length.
-    `faults`: items that were not asked, by name.
+    `unjudged`: answers of which a judge's reply could not be read or never came. `faults`: items that were not asked, by
+    name.
     """
 
     items: int = 0
@@ -63,6 +64,7 @@ class Tally:
     repeated: int = 0
     invented: int = 0
     cut: int = 0
+    unjudged: int = 0
     faults: list[str] = field(default_factory=list)
 
     def add(self, prediction: Prediction, regions: int) -> None:

@@ -22,41 +22,36 @@ _OLD_ENDING = "_results"  # of the result files that users hold: LVIS_box_result
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A suite's predictions with their scores, asked as they are or under a control.
+class Answered:
+    """A suite's predictions, asked as they are or under a control, ready to be scored.
 
     `picture_root`: where the pictures lie, None where nobody said. `notes`: what a reader of the numbers must know.
     """
 
     suite: str
     entry: SuiteEntry
-    control: Control
     predictions: tuple[Prediction, ...]
-    scores: SuiteScores
+    control: Control = "none"
     picture_root: Path | None = None
     notes: tuple[str, ...] = ()
     record: Record = field(default_factory=dict)
 
 
-def score_predictions(
-    suite: str,
-    entry: SuiteEntry,
-    predictions: Sequence[Prediction],
-    resources: Resources,
-    control: Control = "none",
-    picture_root: Path | None = None,
-    notes: Sequence[str] = (),
-    record: Record | None = None,
-) -> Outcome:
+@dataclass(frozen=True)
+class Outcome(Answered):
+    """A suite's predictions with their scores."""
+
+    scores: SuiteScores = field(kw_only=True)
+
+
+def score(answered: Answered, resources: Resources) -> Outcome:
     """The scores of a suite's predictions."""
-    scores = make_suite(suite, entry, resources).score(predictions)
-    return Outcome(suite, entry, control, tuple(predictions), scores, picture_root, tuple(notes), record or {})
+    scores = make_suite(answered.suite, answered.entry, resources).score(answered.predictions)
+    return Outcome(**vars(answered), scores=scores)
 
 
-def score_file(
-    path: Path, registry: Registry, roots: Roots | None, resources: Resources, suite: str | None, partial: bool
-) -> Outcome:
-    """The scores of a prediction file, of ours or of the older form.
+def read_answered(path: Path, registry: Registry, roots: Roots | None, suite: str | None, partial: bool) -> Answered:
+    """What a prediction file holds, of ours or of the older form.
 
     `suite` is needed where neither the file nor its name says it. With `roots`, answers are checked against the suite's
     own file. Raises UsageError for a file of another suite and for one that answers only a part of its suite, which
@@ -70,7 +65,11 @@ def score_file(
     entry = registry.suites[name]
     predictions: Sequence[Prediction] = read.predictions
     notes = [f"{path.name}: half a line at its end was left out"] if read.cut else []
-    items: list[BenchmarkItem] = [] if roots is None else load_items(name, entry, roots)
+    items: list[BenchmarkItem] = []
+    if roots is not None and (roots.has(entry.file) or not any(one.answer for one in predictions)):
+        items = load_items(name, entry, roots)
+    elif roots is not None:
+        notes.append(f"{entry.file} is not under the data root: questions and truths are those of the predictions")
     whole = len(items) or (record["items"] if record else 0)
     if items:
         predictions = join(predictions, items, path)
@@ -82,7 +81,7 @@ def score_file(
     _check_truths(predictions, entry, path)
     pictures = None if roots is None else roots.folder(entry.images)
     control = _control_of(path, record)
-    return score_predictions(name, entry, predictions, resources, control, pictures, notes, record)
+    return Answered(name, entry, tuple(predictions), control, pictures, tuple(notes), record or {})
 
 
 def _suite_of(
@@ -108,6 +107,6 @@ def _control_of(path: Path, record: Record | None) -> Control:
 
 def _check_truths(predictions: Sequence[Prediction], entry: SuiteEntry, path: Path) -> None:
     """A suite with true answers needs them: in the predictions, or from the suite's file."""
-    if entry.kind == "dlc" or any(one.answer for one in predictions):
+    if entry.protocol == "dlc" or any(one.answer for one in predictions):
         return
     raise UsageError(f"{path}: holds no true answers; say with --data_root where {entry.file} lies.")

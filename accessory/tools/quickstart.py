@@ -26,7 +26,7 @@ from accessory.eval.predict import Asking, predict, prediction_path
 from accessory.eval.record import checkpoint_hash
 from accessory.eval.registry import Roots, read_registry
 from accessory.eval.report import Asked, Example, write_report
-from accessory.eval.scoring import Outcome, score_predictions
+from accessory.eval.scoring import Answered, Outcome, score
 from accessory.eval.suites.base import Resources
 from accessory.eval.table import ACCURACY, SWAPPED
 from accessory.main import CHECKPOINT, METRICS, train
@@ -190,7 +190,7 @@ def evaluate(out: Path, model: SPHINX_V_Model) -> list[Answers]:
             asking = Asking(source=source, control=control, batch_size=BATCH, restart=True)
             predictions = predict(model, entry, items, path, asking)
             assert predictions is not None, "one process answers all"
-            outcomes.append(score_predictions(suite.name, entry, predictions, Resources(), control))
+            outcomes.append(score(Answered(suite.name, entry, tuple(predictions), control), Resources()))
         answers.append(Answers(suite, items, *outcomes))
         right, swapped = answers[-1].accuracy(swapped=False), answers[-1].accuracy(swapped=True)
         say(f"{suite.title}: {right:.3f}, marks swapped {swapped:.3f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy
 
@@ -38,6 +38,23 @@ def interval(
         return None
     low, high = numpy.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def resampled(
+    statistic: Callable[[Mapping[str, numpy.ndarray]], numpy.ndarray],
+    values: Mapping[str, numpy.ndarray],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval | None:
+    """As `interval`, for a statistic of the items' named values themselves, which lie along the last axis."""
+    items = len(next(iter(values.values())))
+    places = numpy.arange(items)
+
+    def of_counts(counts: numpy.ndarray) -> numpy.ndarray:
+        drawn = numpy.stack([numpy.repeat(places, row) for row in counts])
+        return statistic({name: column[drawn] for name, column in values.items()})
+
+    return interval(of_counts, items, resamples, seed)
 
 
 def ratio(

@@ -10,6 +10,8 @@ import numpy
 from accessory.eval.metrics import java
 from accessory.eval.metrics.bootstrap import Interval, interval
 
+BLEU_ORDER = 4  # the longest n-gram
+
 
 @dataclass(frozen=True)
 class CaptionScore:
@@ -76,11 +78,25 @@ def _rouge(references: Captions, hypotheses: Captions) -> CaptionScore:
 
 
 def _bleu(references: Captions, hypotheses: Captions) -> CaptionScore:
-    """BLEU-4 (Papineni et al. 2002) of the corpus. A quotient of sums; no interval is given for it."""
-    from pycocoevalcap.bleu.bleu import Bleu
+    """BLEU-4 (Papineni et al. 2002) of the corpus, with the closest reference's length."""
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-    corpus, each = Bleu(4).compute_score(references, hypotheses, verbose=0)
-    return CaptionScore(float(corpus[3]), None, tuple(map(float, each[3])))
+    scorer = BleuScorer(n=BLEU_ORDER)
+    for number, texts in references.items():
+        scorer += (hypotheses[number][0], texts)
+    counts = scorer.ctest
+    lengths = [[one["testlen"], min((abs(n - one["testlen"]), n) for n in one["reflen"])[1]] for one in counts]
+    table = numpy.asarray([[*pair, *one["correct"], *one["guess"]] for pair, one in zip(lengths, counts)], float)
+    corpus, each = scorer.compute_score(option="closest")
+    found = interval(lambda drawn: _bleu_of(drawn @ table), len(table))
+    return CaptionScore(float(corpus[-1]), found, tuple(map(float, each[-1])))
+
+
+def _bleu_of(sums: numpy.ndarray) -> numpy.ndarray:
+    """BLEU-4 from the counts of corpora [R, 10]: both lengths, and n-grams that are right and that there are."""
+    ours, theirs, right, all_grams = numpy.split(sums, [1, 2, 2 + BLEU_ORDER], axis=1)
+    precision = numpy.exp(numpy.log(right / all_grams).mean(axis=1))
+    return precision * numpy.minimum(1.0, numpy.exp(1 - theirs / ours))[:, 0]
 
 
 def _meteor(references: Captions, hypotheses: Captions) -> CaptionScore:

@@ -68,8 +68,14 @@ class Similarity:
 
     def _load(self) -> Any:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             return SentenceTransformer(str(self.path), device=self._device, local_files_only=True)
         except (OSError, ValueError) as error:
             raise UsageError(f"similarity_model {self.path}: cannot be loaded ({error}).") from None
+        finally:
+            if shown:
+                logging.enable_progress_bar()

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from accessory.eval.metrics.similarity import Similarity
 from accessory.eval.predictions import Prediction
-from accessory.eval.registry import Roots, SuiteEntry
+from accessory.eval.registry import SuiteEntry
 from accessory.eval.scores import SuiteScores, Tally
-from accessory.eval.suites.judging import Judge
-from SPHINX_V.errors import UsageError
+
+if TYPE_CHECKING:
+    from accessory.eval.suites.judged import SuiteJudgement
 
 
 @dataclass(frozen=True)
 class Resources:
     """What scoring may use beside the predictions.
 
-    `similarity`: sentence embeddings, `judge`: who rates answers; where one is None, what needs it is reported missing,
-    with the reason that stands beside it. `roots`: where pictures and the files of a judge's questions lie.
+    `similarity`: sentence embeddings; `judgements`: what a judge said, by suite. What is missing is reported as missing,
+    with the reason that stands beside it.
     """
 
     similarity: Similarity | None = None
     similarity_missing: str = "no sentence embeddings were given"
-    judge: Judge | None = None
-    judge_missing: str = "not judged"
-    roots: Roots | None = None
-
-    def pictures(self, entry: SuiteEntry) -> Path:
-        """The folder of a suite's pictures. Raises UsageError where no roots were given."""
-        if self.roots is None:
-            raise UsageError("a judge sees the pictures; say where they lie with --image_root.")
-        return self.roots.folder(entry.images)
-
-    def file(self, name: str | None, what: str) -> Path:
-        """A file of a suite. Raises UsageError where the entry names none, or no roots were given."""
-        if name is None or self.roots is None:
-            raise UsageError(f"{what}: the suite's entry names no file, or --data_root does not say where it lies.")
-        return self.roots.file(name)
+    judgements: Mapping[str, SuiteJudgement] = field(default_factory=dict)
+    judge_missing: str = "not judged; give a judge"
 
 
 class Suite(ABC):

@@ -6,7 +6,6 @@ from accessory.eval.registry import Kind, SuiteEntry
 from accessory.eval.suites.base import Resources, Suite
 from accessory.eval.suites.captions import Captions
 from accessory.eval.suites.choices import Choices
-from accessory.eval.suites.dlc import Dlc
 from accessory.eval.suites.exact import ExactAnswer, ExactRegions
 from accessory.eval.suites.judged import Judged
 from accessory.eval.suites.labels import Labels
@@ -18,7 +17,6 @@ KINDS: dict[Kind, type[Suite]] = {
     "ocr": Ocr,
     "captions": Captions,
     "judged": Judged,
-    "dlc": Dlc,
     "choices": Choices,
     "yes_no": YesNo,
     "exact_regions": ExactRegions,

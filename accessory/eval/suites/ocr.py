@@ -42,7 +42,7 @@ class Ocr(Suite):
         note = self.subset_note()
         scores = (
             mean("accuracy", self._right, regions, "regions", note=note),
-            mean("accuracy, same case", self._exact, regions, "regions", strict=True),
+            mean("accuracy, same case", self._exact, regions, "regions"),
             mean("edit distance", self._distance, regions, "regions", lower_is_better=True),
         )
         return SuiteScores(scores, tuple(self._items), self.tally)
