@@ -105,7 +105,7 @@ def infer(
     return paths
 
 
-def resources_of(answered: Sequence[Answered], similarity_model: str | None, roots: Roots | None) -> Resources:
+def resources_of(answered: Sequence[Answered], similarity_model: str | None) -> Resources:
     """What scoring these needs, and where something is not there, why."""
     similarity, reason = None, ""
     if any(one.entry.kind == "labels" for one in answered):
@@ -115,7 +115,7 @@ def resources_of(answered: Sequence[Answered], similarity_model: str | None, roo
             if similarity_model is not None:
                 raise
             reason = str(error)
-    return Resources(similarity, reason, roots=roots)
+    return Resources(similarity, reason)
 
 
 def score(
@@ -128,7 +128,7 @@ def score(
 ) -> list[Outcome]:
     """The outcomes of prediction files, in order. All are read before the first is scored."""
     answered = [read_answered(path, registry, roots, suite, partial) for path in paths]
-    resources = resources_of(answered, similarity_model, roots)
+    resources = resources_of(answered, similarity_model)
     return [scoring.score(one, resources) for one in answered]
 
 

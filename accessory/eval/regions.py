@@ -21,7 +21,7 @@ class RegionAnswers:
 
     `answers`: mark number → text, one line. `missing`: expected marks without an answer; `repeated`: marks named again
     after they had an answer (the first counts); `invented`: numbers named that no mark has. `extra`: all that was said
-    and is not in `answers`, line by line.
+    and is not in `answers`, line by line. `readable` is False for a text in which no line says which mark it is about.
     """
 
     answers: dict[int, str]
@@ -29,11 +29,7 @@ class RegionAnswers:
     repeated: tuple[int, ...]
     invented: tuple[int, ...]
     extra: str
-
-    @property
-    def readable(self) -> bool:
-        """False for a text in which no line says which mark it is about."""
-        return bool(self.answers or self.repeated or self.invented)
+    readable: bool
 
 
 def parse_regions(text: str, marks: Collection[int] | None = None) -> RegionAnswers:
@@ -48,7 +44,7 @@ def parse_regions(text: str, marks: Collection[int] | None = None) -> RegionAnsw
     single = marks is not None and len(marks) == 1
     heads = _heads(text, lists=not single)
     if not heads and single and text.strip():
-        return RegionAnswers({number: _one_line(text) for number in marks or ()}, (), (), (), "")
+        return RegionAnswers({number: _one_line(text) for number in marks or ()}, (), (), (), "", True)
     answers: dict[int, str] = {}
     repeated: dict[int, None] = {}
     invented: dict[int, None] = {}
@@ -69,7 +65,9 @@ def parse_regions(text: str, marks: Collection[int] | None = None) -> RegionAnsw
         extra.append(rest)
     missing = tuple(number for number in sorted(marks or ()) if number not in answers)
     lines = [line.strip() for part in extra for line in part.split("\n")]
-    return RegionAnswers(answers, missing, tuple(repeated), tuple(invented), "\n".join(filter(None, lines)))
+    return RegionAnswers(
+        answers, missing, tuple(repeated), tuple(invented), "\n".join(filter(None, lines)), bool(heads)
+    )
 
 
 def _heads(text: str, lists: bool) -> list[tuple[int, int, int]]:

@@ -53,8 +53,8 @@ class Tally:
 
     `unanswered`: regions of which an answer that can be read says nothing, and those of empty answers. `unparsable`:
     regions of answers in which no line says which mark it is about. `cut`: answers that ended at the longest length.
-    `unjudged`: answers of which a judge's reply could not be read or never came. `faults`: items that were not asked, by
-    name.
+    `unjudged`: answers of which a judge's reply could not be read or never came. `faults`: items that were not asked,
+    by name.
     """
 
     items: int = 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Resources:
     """What scoring may use beside the predictions.
 
-    `similarity`: sentence embeddings; `judgements`: what a judge said, by suite. What is missing is reported as missing,
+    `similarity`: sentence embeddings; `judgements`: what a judge said, by suite. What is missing is reported as such,
     with the reason that stands beside it.
     """
 

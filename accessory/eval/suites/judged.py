@@ -27,9 +27,9 @@ class ItemJudgement:
 class SuiteJudgement:
     """A judge's verdict on a suite's answers.
 
-    Scores are comparable only where `judge` and `prompt_hash` are the same. `columns` are the numbers it makes, the main
-    one first; `compute` makes them from the items' values, which lie along the last axis. `highest` is the value of a
-    perfect answer under the name `shown`, by which examples are ordered.
+    Scores are comparable only where `judge` and `prompt_hash` are the same. `columns` are the numbers it makes, the
+    main one first; `compute` makes them from the items' values, which lie along the last axis. `highest` is the value
+    of a perfect answer under the name `shown`, by which examples are ordered.
     """
 
     judge: str
