@@ -1,4 +1,4 @@
-"""Caption scores equal what pycocoevalcap gives when it is called directly, on RefCOCOg's references and on odd text."""
+"""Caption scores equal what pycocoevalcap gives when it is called directly, on RefCOCOg and on odd text."""
 
 import json
 import random
