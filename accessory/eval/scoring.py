@@ -95,6 +95,10 @@ def _suite_of(
         raise UsageError(f"{path}: holds answers to {said}, not to {suite}; score it without --suite.")
     stem = path.stem.removesuffix(_OLD_ENDING).partition(".")[0]
     found = suite or (said if said in registry.suites else "") or (stem if stem in registry.suites else "")
+    if not found and said:
+        raise UsageError(
+            f"{path}: answers the suite {said}, which is in no registry file; give --registry FILE, or --suite NAME."
+        )
     if not found:
         raise UsageError(f"{path}: does not say which suite it answers; give --suite NAME.")
     return registry.chosen([found])[0]
