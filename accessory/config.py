@@ -51,16 +51,49 @@ class DataOptions(Options):
     config: str = Field(description="YAML file in the META form (path, type, root, ratio)")
     max_words: int = Field(gt=0, description="tokens per sample, the visual ones included")
     on_bad_sample: Literal["refuse", "skip"] = "refuse"
+    max_bad_rate: float = Field(
+        default=0.01, ge=0, le=1, description="with on_bad_sample skip: more bad items than this share stop the run"
+    )
     box_jitter: bool = True
     workers: int = Field(default=0, ge=0)
     length_pool: int = Field(
         default=16, gt=0, description="batches whose items are sorted by length together; 1 mixes short and long ones"
     )
+    text_multiple: int = Field(
+        default=1,
+        gt=0,
+        description="texts of a micro-batch are padded to a multiple of so many tokens; few lengths suit torch.compile",
+    )
     check_pictures: bool = Field(
         default=True,
-        description="look at every picture's header and marks before training; without, bad ones are met on the way",
+        description="look at every picture's header and marks before training, once per state of the annotation file;"
+        " without, bad ones are met on the way",
+    )
+    index_dir: str | None = Field(
+        default=None,
+        description="folder for the index of annotations and what was found about them; by default .sphinx_v_index"
+        " beside each annotation file",
+    )
+    prepare_processes: int | None = Field(
+        default=None,
+        gt=0,
+        description="processes that look at the items before the first training; by default one per core, at most 16,"
+        " and one for less than 32768 items",
+    )
+    keep_items: int = Field(
+        default=50_000,
+        ge=0,
+        description="up to this many items stay in memory as tokens once read, about 4 KB each; beyond, all are read"
+        " anew",
     )
     cache_pictures: bool = Field(default=False, description="keep resized pictures in memory; for small data sets")
+    heldout: str | None = Field(default=None, description="YAML file in the META form: items that are only measured on")
+    heldout_every: int = Field(default=500, gt=0, description="steps between two measurements of the held-out loss")
+    heldout_items: int | None = Field(
+        default=None,
+        gt=0,
+        description="how many of the held-out items are measured on, always the same; all by default",
+    )
 
 
 class TrainOptions(Options):
@@ -80,6 +113,17 @@ class TrainOptions(Options):
         default=None, gt=0, description="train matrices by Muon with this peak rate; for models from random weights"
     )
     clip_grad: float = Field(default=8.0, gt=0)
+    packing: bool = Field(
+        default=False, description="the texts of a micro-batch behind one another in one row, without padding; exact"
+    )
+    packing_multiple: int = Field(
+        default=1, gt=0, description="length of a packed row; few lengths keep torch.compile from compiling anew"
+    )
+    skip_spikes: float | None = Field(
+        default=None, gt=0, description="leave out steps whose gradient norm is so many deviations above the last ones'"
+    )
+    max_skipped: int = Field(default=10, ge=0, description="steps left out one after another before the run stops")
+    log_every: int = Field(default=1, gt=0, description="steps between looks at the device, for metrics and for stops")
     mark_loss: float = Field(
         default=0.0,
         ge=0,
@@ -102,6 +146,46 @@ class TrainOptions(Options):
         return self
 
 
+class ParallelOptions(Options):
+    """How a run is laid out over processes; changes speed and memory, not what is learnt."""
+
+    tensor: int = Field(default=1, gt=0, description="processes that share one language model (model parallel size)")
+    mode: Literal["ddp", "sdp", "fsdp"] = Field(
+        default="ddp",
+        description="over data ranks: replicas; gradients and optimiser split; weights split too",
+    )
+    recompute: Literal["none", "selective", "full"] = Field(
+        default="none", description="activations of the language model that backward computes again"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of computation and of frozen weights; trained weights are float32"
+    )
+    attention: Literal["sdpa", "varlen", "flex", "flash"] = Field(
+        default="sdpa", description="kernel for packed rows; all but sdpa are for CUDA"
+    )
+    compile: bool = Field(default=False, description="torch.compile for every layer of the language model")
+
+
+class SaveOptions(Options):
+    """When the state of a run is saved, so that it can be resumed, and which states are kept."""
+
+    every: int | None = Field(
+        default=None, gt=0, description="steps between states; without, one when the run is stopped"
+    )
+    keep_last: int = Field(default=2, gt=0, description="newest states that are kept; one alone can be hit by damage")
+    keep_every: int | None = Field(default=None, gt=0, description="states of steps divisible by this stay for good")
+    asynchronous: bool = Field(
+        default=True, description="write beside training, from a copy in host memory; else training waits for the disk"
+    )
+
+
+class LogOptions(Options):
+    """Where a run's numbers go besides the progress bar and metrics.jsonl."""
+
+    tensorboard: bool = Field(default=False, description="event files in the output's folder tensorboard")
+    wandb: str | None = Field(default=None, min_length=1, description="name of a project of Weights & Biases")
+
+
 class RunOptions(Options):
     """One training run."""
 
@@ -109,6 +193,9 @@ class RunOptions(Options):
     model: ModelOptions
     data: DataOptions
     train: TrainOptions
+    parallel: ParallelOptions = ParallelOptions()
+    save: SaveOptions = Field(default_factory=SaveOptions)
+    log: LogOptions = LogOptions()
 
 
 T = TypeVar("T", bound=BaseModel)

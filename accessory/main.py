@@ -5,70 +5,72 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
-import torch
-
-from accessory.config import ModelOptions, RunOptions, load_options
+from accessory.config import ParallelOptions, RunOptions, load_options
 from accessory.data.dataset import RegionDataset
 from accessory.data.sources import BadItems
+from accessory.parallel.layout import needs_group
 from accessory.runtime.distributed import World, world
+from accessory.runtime.signals import STOPPED, StopRequest
+from accessory.train.build import build
+from accessory.train.dry_run import dry_run
+from accessory.train.export import export_folder
+from accessory.train.heldout import HeldOut, open_held_out
+from accessory.train.loggers import open_loggers
+from accessory.train.meters import Meters
+from accessory.train.overlap import check_held_out
+from accessory.train.states import StateStore
 from accessory.train.trainer import Trainer
-from SPHINX_V.config import PRESETS
+from accessory.train.utilization import peak_flops
 from SPHINX_V.errors import ConfigError, SphinxVError
-from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.parallel import end_process
 from SPHINX_V.processing.processor import Processor
-from SPHINX_V.processing.tokenizer import Tokenizer
-from SPHINX_V.weights.folder import save_folder
-from SPHINX_V.weights.load import build_random, load_model, load_tensors
 from SPHINX_V.weights.publish import check_writable
-from SPHINX_V.weights.sam import read_sam
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
+STATES = "states"
+BAD_ITEMS = "bad_items.jsonl"
 
 
-def build(options: ModelOptions, seed: int, device: torch.device) -> tuple[SphinxV, Tokenizer]:
-    """The model to train, in float32 on `device`, and its tokenizer."""
-    if options.checkpoint is not None:
-        loaded = load_model(
-            options.checkpoint,
-            device=device,
-            dtype=torch.float32,
-            initialise_missing=options.initialise_missing,
-            seed=seed,
-            tokenizer_file=options.tokenizer,
-        )
-        tokenizer = Tokenizer(loaded.tokenizer_bytes, options.tokenizer or options.checkpoint)
-        if tokenizer.vocab_size > loaded.config.llm.vocab_size:
-            raise ConfigError(
-                f"the tokenizer {options.tokenizer or options.checkpoint} has {tokenizer.vocab_size} pieces,"
-                f" {options.checkpoint} {loaded.config.llm.vocab_size}; give the checkpoint's own model.tokenizer."
-            )
-        if options.sam is not None:
-            load_tensors(loaded.model, read_sam(options.sam), options.sam)
-        return loaded.model, tokenizer
-    assert options.preset is not None  # ModelOptions has checked both
-    assert options.tokenizer is not None
-    tokenizer = Tokenizer.from_file(options.tokenizer)
-    config = PRESETS[options.preset]()
-    config = config.model_copy(update={"llm": config.llm.model_copy(update={"vocab_size": tokenizer.vocab_size})})
-    return build_random(config, device=device, dtype=torch.float32, seed=seed), tokenizer
+def launch(options: ParallelOptions) -> AbstractContextManager[World]:
+    """The processes of a run, in the grid that its layout needs."""
+    replication: Literal["replicate", "shard"] = "replicate" if options.mode == "ddp" else "shard"
+    return world(options.tensor, replication, needs_group(options))
 
 
-def train(options: RunOptions, this: World) -> Path:
-    """One run from options to a checkpoint folder; returns its path."""
+def train(options: RunOptions, this: World) -> Path | None:
+    """One run from options to a checkpoint folder, whose path it returns; None where it was asked to stop, and has
+    saved its state. A run whose folder holds states goes on from the newest."""
     output = Path(options.output)
     _prepare(output, this)
-    model, tokenizer = build(options.model, options.train.seed, this.device)
+    module, model, tokenizer = build(options, this)
     processor = Processor(model.config, tokenizer)
-    bad = BadItems()
-    dataset = RegionDataset(options.data, processor, options.train.seed, bad)
-    trainer = Trainer(options, model, dataset, this)
-    trainer.run(output / METRICS)
+    bad = BadItems(output / BAD_ITEMS)
+    dataset = RegionDataset(options.data, processor, options.train.seed, bad, this.is_main, this.barrier)
+    heldout = open_held_out(options.data, processor, options.train.batch_size, this)
+    if heldout is not None:
+        _compare(dataset, heldout, this)
+    trainer = Trainer(options, module, dataset, this, StateStore(output / STATES, this, options.save), heldout)
+    with StopRequest() as stop:
+        first = trainer.resume()
+        if first and this.is_main:
+            print(f"going on after step {first} of {trainer.total_steps}, from {output / STATES}")
+        with _meters(options, trainer, first, this) as meters:
+            finished = trainer.run(meters, stop)
+        if not finished:
+            if this.is_main:
+                print(
+                    f"{stop.signal or 'another process was asked'}: stopped, with the state saved in {output / STATES}"
+                )
+            return None
+        export_folder(output / CHECKPOINT, model, this, tokenizer.serialized, overwrite=True)
+    trainer.gather_bad()
     if this.is_main:
-        save_folder(output / CHECKPOINT, model.state_dict(), model.config, tokenizer.serialized, overwrite=True)
-        report(options, dataset, bad, output)
+        report(options, trainer, bad, output)
     this.barrier()
     return output / CHECKPOINT
 
@@ -84,32 +86,64 @@ def _prepare(output: Path, this: World) -> None:
     this.barrier()
 
 
-def report(options: RunOptions, dataset: RegionDataset, bad: BadItems, output: Path) -> None:
-    """What was trained on, what was left out, and where the result lies."""
+def _compare(dataset: RegionDataset, heldout: HeldOut, this: World) -> None:
+    if this.is_main:
+        remark = check_held_out(dataset.entries(), list(heldout.dataset.entries(heldout.items)))
+        if remark:
+            print(remark)
+    this.barrier()
+
+
+def _meters(options: RunOptions, trainer: Trainer, first: int, this: World) -> Meters:
+    output = Path(options.output)
+    config = options.model_dump(mode="json")
+    return Meters(
+        output / METRICS if this.is_main else None,
+        trainer.total_steps,
+        first_step=first,
+        peak_flops=peak_flops(this.device, options.parallel.dtype, this.size),
+        device=this.device,
+        loggers=open_loggers(options.log, output, first, config) if this.is_main else [],
+    )
+
+
+def report(options: RunOptions, trainer: Trainer, bad: BadItems, output: Path) -> None:
+    """What was trained on, what was left out, where the time went, and where the result lies."""
+    dataset = trainer.dataset
     print(
         f"trained on {len(dataset)} items of {options.data.config}; {dataset.truncated} cut to data.max_words,"
         f" {dataset.too_long} dropped for having no answer within it"
     )
     if bad.places:
         print(bad.summary())
+    if trainer.skipped:
+        print(f"{trainer.skipped} steps were skipped: a number that is not finite, or a spike of the gradient norm")
+    print(trainer.phases.table())
     print(f"checkpoint: {output / CHECKPOINT}\nmetrics:    {output / METRICS}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line, by default the process's; returns the exit code."""
+    """Command line, by default the process's; returns the exit code: 0, 2 for an error of the user's, 75 for a run that
+    was stopped and can be started again."""
     parser = argparse.ArgumentParser(prog="python -m accessory.main", description=__doc__)
     parser.add_argument("--config", required=True, help="YAML of a run, such as accessory/configs/tiny_stage1.yaml")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="print parameters, memory per GPU, steps and tokens, and train nothing"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="with --dry_run: how many the run would have")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="options that replace those of the file")
     arguments = parser.parse_args(argv)
     try:
         options = load_options(RunOptions, arguments.config, arguments.overrides)
-        with world() as this:
-            train(options, this)
+        if arguments.dry_run:
+            print(dry_run(options, arguments.processes, Path(options.output) / CHECKPOINT))
+            return 0
+        with launch(options.parallel) as this:
+            return 0 if train(options, this) is not None else STOPPED
     except SphinxVError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from SPHINX_V.config import LlamaConfig
+from SPHINX_V.model.packing import Packing
 
 
 class LayerCache(Protocol):
@@ -71,9 +72,10 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | Packing | None = None, cache: LayerCache | None = None
     ) -> Tensor:
-        """x [B, S, D] → [B, S, D]. A mask [B, 1, S, keys] is True where allowed.
+        """x [B, S, D] → [B, S, D]. A mask [B, 1, S, keys] is True where allowed; a packing keeps the sequences of a row
+        apart.
 
         Without `mask` attention is causal, and a single query sees every key that the cache returns.
         """
@@ -82,7 +84,9 @@ class Attention(nn.Module):
         values = self._heads(self.wv(x))
         if cache is not None:
             keys, values = cache.append(keys, values)
-        several = queries.shape[2] > 1
+        if isinstance(mask, Packing):
+            return self.wo(mask.attend(queries, keys, values).transpose(1, 2).flatten(2))
+        several = True if queries.shape[2] > 1 else False  # noqa: SIM210 (compiled with any length it is no bool else)
         # PyTorch's causal mask starts at the first key, which is wrong for queries that follow cached ones.
         assert mask is not None or not several or queries.shape[2] == keys.shape[2], "queries after a cache need a mask"
         mixed = functional.scaled_dot_product_attention(
@@ -120,7 +124,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | Packing | None = None, cache: LayerCache | None = None
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, mask, cache)
         return x + self.feed_forward(self.ffn_norm(x))
@@ -141,14 +145,15 @@ class Llama(nn.Module):
         self,
         embeddings: Tensor,
         positions: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | Packing | None = None,
         caches: list[LayerCache] | None = None,
         taps: list[Tensor] | None = None,
     ) -> Tensor:
         """Hidden states [B, S, D] after the final norm.
 
-        `embeddings` [B, S, D]; `positions` [S] or [B, S], by default 0 … S-1; `mask` [B, 1, S, keys] bool, by default
-        causal; `caches` one per layer; `taps`, where given, receives every layer's output [B, S, D] before the norm.
+        `embeddings` [B, S, D]; `positions` [S] or [B, S], by default 0 … S-1; `mask` [B, 1, S, keys] bool or a packing,
+        by default causal; `caches` one per layer; `taps`, where given, receives every layer's output [B, S, D] before
+        the norm.
         """
         if positions is None:
             positions = torch.arange(embeddings.shape[1], device=embeddings.device)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from SPHINX_V.config import PromptConfig
 from SPHINX_V.inputs import PromptSlots
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Computation in the tensors' own types; the meta device knows no other."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class PromptEncoder(nn.Module):
@@ -34,7 +41,7 @@ class PromptEncoder(nn.Module):
         Quirk kept for released weights: 0.5 is added to coordinates that are already in [0, 1], as if they were pixels.
         Always float32: in bfloat16 one step of a coordinate is about 3.5 pixels of the picture.
         """
-        with torch.autocast(coords.device.type, enabled=False):
+        with _without_autocast(coords.device):
             angles = 2 * math.pi * ((2 * (coords.float() + 0.5) - 1) @ self.frequencies.float())
             return torch.cat([angles.sin(), angles.cos()], dim=-1)
 

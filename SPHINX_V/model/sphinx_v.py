@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from SPHINX_V.config import NUM_VIEWS, SphinxVConfig
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model.llama import LayerCache, Llama
+from SPHINX_V.model.packing import Packing
 from SPHINX_V.model.prompt_encoder import PromptEncoder
 from SPHINX_V.model.vision import MixedEncoder, patch_boxes, split_views
 
@@ -85,7 +86,7 @@ class SphinxV(nn.Module):
         self,
         embeddings: Tensor,
         positions: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | Packing | None = None,
         caches: list[LayerCache] | None = None,
         taps: list[Tensor] | None = None,
     ) -> Tensor:

@@ -17,6 +17,7 @@ SYSTEM = (
 )
 STOP = "\n###"
 IMAGE_TAG = "<image>"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED_MARK = re.compile(r"<(Region|Mark) (\d{1,9})>")
 
 
@@ -56,7 +57,7 @@ def as_turns(values: Iterable[Any]) -> tuple[Turn, ...]:
             )
         if turn.answer is None and number < len(values):
             raise UsageError(f"turn {number} of {len(values)} has no answer; only the last turn may be open.")
-        if any("\ud800" <= character <= "\udfff" for text in (turn.question, turn.answer or "") for character in text):
+        if any(_SURROGATE.search(text) for text in (turn.question, turn.answer or "")):
             raise UsageError(
                 f"turn {number} holds half of a surrogate pair, which is no character; check its encoding."
             )
@@ -84,10 +85,14 @@ def render(turns: Sequence[Turn]) -> Rendered:
     return Rendered(text, tuple(targets))
 
 
+def named_marks(text: str) -> list[tuple[str, int]]:
+    """The marks that a text names, each once, in order: ("Region", 2) for `<Region 2>`, ("Mark", 1) for `<Mark 1>`."""
+    return list(dict.fromkeys((word, int(digits)) for word, digits in _NAMED_MARK.findall(text)))
+
+
 def warn_about_marks(turns: Sequence[Turn], prompts: Sequence[Prompt]) -> None:
     """Warns of `<Region 4>` with three prompts, and of `<Mark n>` for a box or `<Region n>` for a point."""
-    for word, digits in dict.fromkeys(m.groups() for turn in turns for m in _NAMED_MARK.finditer(turn.question)):
-        number = int(digits)
+    for word, number in dict.fromkeys(named for turn in turns for named in named_marks(turn.question)):
         if not 1 <= number <= len(prompts):
             message = f"the question names <{word} {number}>, but {len(prompts)} prompts are given."
         elif is_point(prompts[number - 1]) != (word == "Mark"):

@@ -106,7 +106,10 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
     """
     _check_header(picture, name)
     with _as_data_errors(name):
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        upright = ImageOps.exif_transpose(picture)
+        # The colour below a transparent pixel is what counts; of a palette's, PIL would warn at every picture.
+        upright.info.pop("transparency", None)
+        return upright.convert("RGB")
 
 
 def _check_header(picture: Image.Image, name: str) -> None:
@@ -146,8 +149,13 @@ def as_picture(value: Any) -> Image.Image:
 def square_picture(picture: Image.Image, size: int) -> Tensor:
     """RGB picture → padded with CLIP's mean colour and resized (PIL bicubic): [3, size, size] uint8."""
     frame = SquareFrame(*picture.size)
-    if picture.width != picture.height:
-        square = Image.new("RGB", (frame.side, frame.side), PAD_COLOR)
+    width = frame.side
+    if frame.width > frame.height:
+        # PIL resizes along rows first, and a row of padding stays one colour: put in between, it costs nothing there.
+        width = size
+        picture = picture.resize((width, frame.height), Image.Resampling.BICUBIC)
+    if frame.width != frame.height:
+        square = Image.new("RGB", (width, frame.side), PAD_COLOR)
         square.paste(picture, (frame.left, frame.top))
         picture = square
     resized = picture.resize((size, size), Image.Resampling.BICUBIC)
@@ -158,4 +166,5 @@ def normalise(square: Tensor) -> Tensor:
     """[..., 3, H, H] uint8 → float32, to [0, 1], then CLIP's mean and deviation."""
     mean = torch.tensor(CLIP_MEAN, device=square.device).view(3, 1, 1)
     std = torch.tensor(CLIP_STD, device=square.device).view(3, 1, 1)
-    return (square.float() / 255 - mean) / std
+    # In place: a batch of pictures is large, and three more copies of it take longer than the sums.
+    return square.to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)

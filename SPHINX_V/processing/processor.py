@@ -77,6 +77,10 @@ class Processor:
         """Ids of an open conversation, BOS in front, no EOS."""
         return [self.tokenizer.bos_id, *self.tokenizer.encode(render(turns).text)]
 
+    def conversation_length(self, turns: Sequence[Turn]) -> int:
+        """How many ids `encode_conversation` gives, without looking for their targets."""
+        return len(self.prompt_ids(turns)) + 1
+
     def encode_conversation(self, turns: Sequence[Turn]) -> EncodedConversation:
         """Ids and labels for training: the whole conversation tokenised once; targets are found by their offsets."""
         rendered = render(turns)

@@ -25,6 +25,7 @@ class Tokenizer:
 
         self.serialized = serialized
         self._pieces = SentencePieceProcessor()
+        self._blank: dict[int, bool] = {}
         try:
             self._pieces.LoadFromSerializedProto(serialized)
         except (RuntimeError, OSError) as error:
@@ -64,6 +65,12 @@ class Tokenizer:
     def is_control(self, token: int) -> bool:
         """True for BOS, EOS and other ids that stand for no text."""
         return self._pieces.is_control(token)
+
+    def is_blank(self, token: int) -> bool:
+        """True for an id whose text is white space or nothing; asked of every piece of a data set, so it is kept."""
+        if token not in self._blank:
+            self._blank[token] = not self.decode([token]).strip()
+        return self._blank[token]
 
     def decode(self, ids: list[int]) -> str:
         return self._pieces.decode(ids)

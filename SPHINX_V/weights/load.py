@@ -50,6 +50,36 @@ class Loaded:
     report: LoadReport
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint that was checked against its model, which is still without memory; `missing` may be drawn."""
+
+    model: SphinxV
+    config: SphinxVConfig
+    tokenizer_bytes: bytes
+    checkpoint: Checkpoint
+    missing: tuple[str, ...]
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    *,
+    initialise_missing: str = "none",
+    config: SphinxVConfig | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tokenizer_file: str | os.PathLike[str] | None = None,
+    replicas: str = "check",
+) -> Opened:
+    """All that can be known of a checkpoint before its weights are read; arguments and errors as of `load_model`."""
+    how = _initialise_how(initialise_missing)
+    checkpoint = open_checkpoint(path, config)
+    config = override(checkpoint.config, overrides or {}, str(path))
+    tokenizer = _tokenizer(checkpoint, tokenizer_file)
+    with torch.device("meta"):
+        model = SphinxV(config)
+    return Opened(model, config, tokenizer, checkpoint, _check(checkpoint, model, how, replicas))
+
+
 def load_model(
     path: str | os.PathLike[str],
     *,
@@ -73,18 +103,21 @@ def load_model(
 
     Raises CheckpointError, ConfigError or UsageError before anything is allocated.
     """
-    how = _initialise_how(initialise_missing)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError(f"dtype is {dtype!r}; pass a floating torch.dtype, such as torch.bfloat16.")
-    checkpoint = open_checkpoint(path, config)
-    config = override(checkpoint.config, overrides or {}, str(path))
-    tokenizer = _tokenizer(checkpoint, tokenizer_file)
-    with torch.device("meta"):
-        model = SphinxV(config)
+    opened = open_model(
+        path,
+        initialise_missing=initialise_missing,
+        config=config,
+        overrides=overrides,
+        tokenizer_file=tokenizer_file,
+        replicas=replicas,
+    )
+    model, checkpoint = opened.model, opened.checkpoint
     dtype = dtype or checkpoint.dtype
-    missing = _check(checkpoint, model, how, replicas)
     materialise(model, device=device, dtype=dtype, parallelize=parallelize)
-    return Loaded(model, config, tokenizer, _fill(model, checkpoint, missing, seed, dtype))
+    report = _fill(model, checkpoint, opened.missing, seed, dtype)
+    return Loaded(model, opened.config, opened.tokenizer_bytes, report)
 
 
 def load_state(

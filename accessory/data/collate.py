@@ -36,6 +36,11 @@ class Batch:
         return int((self.labels[:, 1:] != IGNORE).sum())
 
     @property
+    def token_count(self) -> int:
+        """Text tokens without padding."""
+        return int(self.inputs.lengths.sum())
+
+    @property
     def mark_count(self) -> int:
         """Slots that the answer says something of, the denominator of the mark loss."""
         return int((self.slot_pieces != NO_PIECE).any(dim=-1).sum())
@@ -55,9 +60,11 @@ class Batch:
         )
 
 
-def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = ()) -> Batch:
-    """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`."""
-    length = max((len(sample.ids) for sample in samples), default=0)
+def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = (), multiple: int = 1) -> Batch:
+    """Joins samples, all with a picture or all without; texts are padded on the right with `IGNORE`, to the next
+    `multiple` of tokens."""
+    longest = max((len(sample.ids) for sample in samples), default=0)
+    length = -(-longest // multiple) * multiple
     ids = torch.full((len(samples), length), IGNORE)
     labels = torch.full((len(samples), length), IGNORE)
     for row, sample in enumerate(samples):

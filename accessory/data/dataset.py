@@ -1,23 +1,27 @@
-"""Entries → samples: tokens, labels, pixels and slots of one item, prepared exactly as for inference."""
+"""Items → samples: tokens, labels, pixels and slots of one item, prepared exactly as for inference."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accessory.config import DataOptions
 from accessory.data.augment import item_generator, jitter_boxes
-from accessory.data.labels import parse_labels, parse_relations
-from accessory.data.sources import BadItems, Entry, read_entries
-from SPHINX_V.errors import ConfigError, DataError, PromptWarning, UsageError
+from accessory.data.prepared import PreparedSource, prepare
+from accessory.data.source_items import PICTURE, TRUNCATED, slots_of
+from accessory.data.sources import BadItems, Entry
+from accessory.data.texts import Text
+from SPHINX_V.errors import ConfigError, DataError, UsageError
 from SPHINX_V.inputs import PromptSlots
-from SPHINX_V.processing.image import open_picture, picture_size, square_picture
-from SPHINX_V.processing.processor import IGNORE, Processor
-from SPHINX_V.prompts import Prompt, is_point
+from SPHINX_V.processing.image import open_picture, square_picture
+from SPHINX_V.processing.processor import Processor
+from SPHINX_V.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -38,96 +42,115 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class _Text:
-    ids: list[int]
-    labels: list[int]
+class _Item:
+    """What is kept of an item that was read; its ids and labels as int32, of which lists take ten times as much."""
+
+    picture: Path | None
+    prompts: tuple[Prompt, ...]
+    where: str
+    ids: NDArray[numpy.int32]
+    labels: NDArray[numpy.int32]
     slot_pieces: tuple[tuple[int, ...], ...]
     label_pieces: tuple[tuple[int, ...], ...]
 
 
 class RegionDataset:
-    """All items of a data configuration, texts encoded once. `dataset[epoch, index]` is a Sample."""
+    """All items of a data configuration that can be trained on. `dataset[epoch, index]` is a Sample.
 
-    def __init__(self, options: DataOptions, processor: Processor, seed: int, bad: BadItems) -> None:
+    `lengths` [N] int32 are the text tokens of each item; `kinds` [N] uint16 say what a batch may hold only one of, as
+    places in `kind_names`: a source's type, and whether there is a picture. All else stays on disk. In a run of several
+    processes one is the builder and looks at all items before the first training, while the others wait at `barrier`;
+    where they do not share a disk, there is one builder on each machine.
+    """
+
+    def __init__(
+        self,
+        options: DataOptions,
+        processor: Processor,
+        seed: int,
+        bad: BadItems,
+        is_builder: bool = True,
+        barrier: Callable[[], None] = lambda: None,
+    ) -> None:
         self.options = options
         self.processor = processor
         self.seed = seed
         self.bad = bad
-        self.truncated = 0
-        self.too_long = 0
-        self._sizes: dict[Path, tuple[int, int]] = {}
-        self._pictures: dict[Path, tuple[Tensor, tuple[int, int]]] = {}
-        visual = processor.config.visual_length
-        self.entries: list[Entry] = []
-        self._texts: list[_Text] = []
-        for entry in read_entries(options.config, processor.config.prompts.num_slots, options.on_bad_sample, bad):
-            if entry.picture is not None and options.max_words <= visual:
-                raise ConfigError(
-                    f"data.max_words is {options.max_words}, of which a picture takes {visual}; give more"
-                    f" ({entry.where})."
-                )
-            try:
-                if entry.picture is not None and options.check_pictures:
-                    self._check_picture(entry, entry.picture)
-            except DataError as error:
-                if options.on_bad_sample == "refuse":
-                    raise
-                bad.add(error)
-                continue
-            text = self._encode(entry, options.max_words - (visual if entry.picture is not None else 0))
-            if text is None:
-                continue
-            self.entries.append(entry)
-            self._texts.append(text)
-        if not self.entries:
+        self.sources = prepare(options, processor, bad, is_builder, barrier)
+        self.truncated = sum(source.truncated for source in self.sources)
+        self.too_long = sum(source.too_long for source in self.sources)
+        self._ends = numpy.cumsum([len(source.items) for source in self.sources])
+        if not len(self):
+            looked_at = sum(source.looked_at for source in self.sources)
             raise ConfigError(
-                f"{options.config}: no item is left to train on; {self.too_long} have no answer within"
+                f"{options.config}: no item is left to train on, of {looked_at}; {self.too_long} have no answer within"
                 f" data.max_words {options.max_words}, {bad.summary()}"
             )
+        self.lengths = _joined([source.lengths for source in self.sources])
+        self.kind_names, self.kinds = _kinds(self.sources)
+        self._items: dict[int, _Item] = {}
+        self._pictures: dict[Path, tuple[Tensor, tuple[int, int]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is spawned to read items chooses none, and keeps its own.
+        return {**self.__dict__, "lengths": None, "kinds": None, "_items": {}, "_pictures": {}}
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return int(self._ends[-1])
 
     @property
-    def lengths(self) -> list[int]:
-        """Text tokens per item."""
-        return [len(text.ids) for text in self._texts]
+    def pictured(self) -> NDArray[numpy.bool_]:
+        """Which items have a picture [N]."""
+        return numpy.array([name.endswith("/picture") for name in self.kind_names])[self.kinds]
 
-    @property
-    def kinds(self) -> list[str]:
-        """What a batch may hold only one of: the source's type, and whether there is a picture."""
-        return [f"{entry.type}/{'text' if entry.picture is None else 'picture'}" for entry in self.entries]
+    def entry(self, index: int) -> Entry:
+        """The annotation of an item, read anew; raises DataError where its file has changed."""
+        source, place = self._place(index)
+        return source.reader.entry(int(source.items[place]))
+
+    def entries(self, items: Iterable[int] | None = None) -> Iterator[Entry]:
+        """The annotations of some items, or of all, read anew one after another."""
+        yield from map(self.entry, range(len(self)) if items is None else items)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The item `index` as epoch `epoch` sees it; raises DataError that names file and item for a bad picture."""
         epoch, index = key
-        entry, text = self.entries[index], self._texts[index]
-        if entry.picture is None:
-            return Sample(text.ids, text.labels, None, None, text.slot_pieces, text.label_pieces, index)
+        item = self._items.get(index) or self._read(index)
+        ids, labels = item.ids.tolist(), item.labels.tolist()
+        if item.picture is None:
+            return Sample(ids, labels, None, None, item.slot_pieces, item.label_pieces, index)
         try:
-            pixels, size = self._pixels(entry.picture)
-            prompts = entry.annotation.prompts
+            pixels, size = self._pixels(item.picture)
+            prompts = item.prompts
             if self.options.box_jitter:
                 prompts = jitter_boxes(prompts, *size, item_generator(self.seed, epoch, index))
-            slots = self._slots(prompts, size)
+            slots = slots_of(self.processor, prompts, size)
         except (DataError, UsageError) as error:
-            raise DataError(f"{entry.where}: {error}") from None
-        return Sample(text.ids, text.labels, pixels, slots, text.slot_pieces, text.label_pieces, index)
+            raise DataError(f"{item.where}: {error}") from None
+        return Sample(ids, labels, pixels, slots, item.slot_pieces, item.label_pieces, index)
 
-    def _check_picture(self, entry: Entry, path: Path) -> None:
-        """Refuses an item whose picture or marks are wrong before training starts; reads headers, each once."""
-        try:
-            if path not in self._sizes:
-                self._sizes[path] = picture_size(path)
-            self._slots(entry.annotation.prompts, self._sizes[path])
-        except (DataError, UsageError) as error:
-            raise DataError(f"{entry.where}: {error}") from None
+    def _place(self, index: int) -> tuple[PreparedSource, int]:
+        """The source of an item and its place among that source's."""
+        number = int(numpy.searchsorted(self._ends, index, side="right"))
+        source = self.sources[number]
+        return source, index - (int(self._ends[number]) - len(source.items))
 
-    def _slots(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> PromptSlots:
-        with warnings.catch_warnings():
-            # Annotations that overstep the edge by a rounding error are too many to warn of each.
-            warnings.simplefilter("ignore", PromptWarning)
-            return self.processor.slots(prompts, size)
+    def _read(self, index: int) -> _Item:
+        source, place = self._place(index)
+        entry = source.reader.entry(int(source.items[place]))
+        text: Text = source.reader.text(entry, truncated=bool(source.flags[place] & TRUNCATED))
+        item = _Item(
+            entry.picture,
+            entry.annotation.prompts,
+            entry.where,
+            numpy.array(text.ids, numpy.int32),
+            numpy.array(text.labels, numpy.int32),
+            text.slot_pieces,
+            text.label_pieces,
+        )
+        if len(self) <= self.options.keep_items:
+            self._items[index] = item
+        return item
 
     def _pixels(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
         if path in self._pictures:
@@ -138,34 +161,25 @@ class RegionDataset:
             self._pictures[path] = loaded
         return loaded
 
-    def _encode(self, entry: Entry, room: int) -> _Text | None:
-        """The item's text in `room` tokens; None, and counted, where that leaves nothing to learn from."""
-        encoded = self.processor.encode_conversation(entry.annotation.turns)
-        ids, labels = encoded.ids, encoded.labels
-        if len(ids) > room:
-            # As the reference, the cut takes the end; what is left of an answer is still a target.
-            ids, labels = ids[:room], labels[:room]
-            if all(label == IGNORE for label in labels):
-                self.too_long += 1
-                return None
-            self.truncated += 1
-        labels_of: dict[int, str] = {}
-        said: dict[int, str] = {}
-        for turn in entry.annotation.turns:
-            labels_of.update(parse_labels(turn.answer or ""))
-            said.update(parse_relations(turn.answer or ""))
-        said.update(labels_of)
-        marks = range(1, len(entry.annotation.prompts) + 1)
-        names = [
-            f"<{'Mark' if is_point(prompt) else 'Region'} {mark}>"
-            for mark, prompt in zip(marks, entry.annotation.prompts)
-        ]
-        slot_pieces = tuple(
-            self._pieces(f"{name} {said[mark]}") if mark in said else () for mark, name in zip(marks, names)
-        )
-        return _Text(ids, labels, slot_pieces, tuple(self._pieces(labels_of.get(mark, "")) for mark in marks))
 
-    def _pieces(self, text: str) -> tuple[int, ...]:
-        """Ids of a text's pieces, without those that are nothing but a space."""
-        tokenizer = self.processor.tokenizer
-        return tuple(piece for piece in tokenizer.encode(text) if tokenizer.decode([piece]).strip())
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """One array; that of a single source stays a map of its file."""
+    return arrays[0] if len(arrays) == 1 else numpy.concatenate(arrays)
+
+
+def _kinds(sources: list[PreparedSource]) -> tuple[tuple[str, ...], NDArray[numpy.uint16]]:
+    """Names of what a batch may hold only one of (a source's type, with or without pictures), and each item's as the
+    place of its name."""
+    named = []
+    for source in sources:
+        pictured = source.flags & PICTURE > 0
+        kind = source.reader.source.type
+        named.append((pictured, (f"{kind}/text", f"{kind}/picture")))
+    present = {names[int(has)] for pictured, names in named for has in (False, True) if (pictured == has).any()}
+    order = tuple(sorted(present))
+    place = {name: number for number, name in enumerate(order)}
+    codes = []
+    for pictured, names in named:
+        pair = numpy.array([place.get(name, 0) for name in names], numpy.uint16)
+        codes.append(pair[pictured.astype(numpy.uint8)])
+    return order, _joined(codes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
+
+from SPHINX_V.processing.conversation import clean
 
 Task = Literal["labels", "ocr", "brief", "detailed", "summary", "relation"]
 
@@ -24,6 +26,16 @@ _LINE = re.compile(r"^\s*<?(?:Region|Mark)\s+(\d+)>?\s*:\s*(.*)$")
 def question(task: Task, points: bool) -> str:
     """The wording that the model is trained with, for points or for boxes."""
     return _WORDING[task].format(place="point" if points else "region")
+
+
+_TASKS: dict[str, tuple[Task, bool]] = {
+    question(task, points): (task, points) for task in get_args(Task) for points in (True, False)
+}
+
+
+def task_of(text: str) -> tuple[Task, bool] | None:
+    """Which question this is, and whether it speaks of points; None for a free question. `<image>` does not count."""
+    return _TASKS.get(clean(text))
 
 
 def answer(labels: Sequence[str], points: bool) -> str:

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from accessory.data.collate import Batch, collate
 from accessory.data.dataset import RegionDataset
-from accessory.data.sampler import epoch_batches
+from accessory.data.sampler import EpochBatches, batches_per_epoch
 from SPHINX_V.errors import DataError
 
+Chosen = tuple[int, list[int]]
+"""The epoch and the items of a micro-batch."""
 
-class MicroBatches(Dataset[Batch]):
-    """Micro-batch m of step s for one rank, as item s · accumulation + m of a map-style data set.
+
+class Reader(Dataset[Batch]):
+    """Reads the items that were chosen elsewhere, as worker processes do: they need no order of items."""
+
+    def __init__(self, dataset: RegionDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, chosen: Chosen) -> Batch:
+        epoch, items = chosen
+        samples, failed = [], []
+        for index in items:
+            try:
+                samples.append(self.dataset[epoch, index])
+            except DataError as error:
+                # Told to the trainer, which knows what to do: from a worker process an exception comes mangled.
+                failed.append(str(error))
+        slots = self.dataset.processor.config.prompts.num_slots
+        return collate(samples, slots, failed, self.dataset.options.text_multiple)
+
+
+class MicroBatches:
+    """Micro-batch m of step s for one rank, as item s · accumulation + m.
 
     A step's items depend on their number only, not on how processes and accumulation share them; `steps_per_epoch` is
     the number of steps until every item was seen.
@@ -28,48 +51,42 @@ class MicroBatches(Dataset[Batch]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self._epoch: tuple[int, list[list[int]]] | None = None
-        self.steps_per_epoch = len(self._steps_of(0))  # of any epoch: only the order differs
+        self._reader = Reader(dataset)
+        self._epoch: tuple[int, EpochBatches] | None = None
+        self.steps_per_epoch = batches_per_epoch(dataset.kinds, self.step_size)  # of any epoch: only the order differs
 
     @property
     def step_size(self) -> int:
         """Items of one optimiser step, over all processes."""
         return self.batch_size * self.accumulation * self.world_size
 
-    def _steps_of(self, epoch: int) -> list[list[int]]:
+    def _steps_of(self, epoch: int) -> EpochBatches:
         if self._epoch is None or self._epoch[0] != epoch:
             dataset = self.dataset
-            self._epoch = (
-                epoch,
-                epoch_batches(
-                    dataset.lengths, dataset.kinds, self.step_size, self.seed, epoch, dataset.options.length_pool
-                ),
+            self._epoch = None  # the order of another epoch makes room first
+            order = EpochBatches(
+                dataset.lengths, dataset.kinds, self.step_size, self.seed, epoch, dataset.options.length_pool
             )
+            self._epoch = (epoch, order)
         return self._epoch[1]
 
-    def indices(self, number: int) -> tuple[int, list[int]]:
+    def indices(self, number: int) -> Chosen:
         """The epoch and the items of micro-batch `number`."""
         step, micro = divmod(number, self.accumulation)
         epoch, step = divmod(step, self.steps_per_epoch)
         # Neighbours in a step are of similar length; the ranks take neighbouring shares, so that none waits for long.
         start = (micro * self.world_size + self.rank) * self.batch_size
-        return epoch, self._steps_of(epoch)[step][start : start + self.batch_size]
+        return epoch, self._steps_of(epoch)[step][start : start + self.batch_size].tolist()
 
     def __getitem__(self, number: int) -> Batch:
-        epoch, chosen = self.indices(number)
-        samples, failed = [], []
-        for index in chosen:
-            try:
-                samples.append(self.dataset[epoch, index])
-            except DataError as error:
-                # Told to the trainer, which knows what to do: from a worker process an exception comes mangled.
-                failed.append(str(error))
-        return collate(samples, self.dataset.processor.config.prompts.num_slots, failed)
+        return self._reader[self.indices(number)]
 
     def steps(self, first: int, last: int, workers: int) -> Iterator[list[Batch]]:
-        """The micro-batches of steps first … last - 1, one list a step."""
-        numbers = range(first * self.accumulation, last * self.accumulation)
-        loader = DataLoader(self, batch_size=None, sampler=numbers, num_workers=workers)
+        """The micro-batches of steps first … last - 1, one list a step; nothing before `first` is read."""
+        chosen = map(self.indices, range(first * self.accumulation, last * self.accumulation))
+        # A generator of its own: the loader draws a number, which would move the process's random state.
+        generator = torch.Generator().manual_seed(self.seed)
+        loader = DataLoader(self._reader, batch_size=None, sampler=chosen, num_workers=workers, generator=generator)
         batches = iter(loader)
         for _ in range(first, last):
             yield [next(batches) for _ in range(self.accumulation)]

@@ -1,14 +1,17 @@
-"""Data configurations (META: path, type, root, ratio) → annotations, every bad item refused or counted by name."""
+"""Data configurations (META: path, type, root, ratio): where items and pictures are, and which items are left out."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy
+from numpy.typing import NDArray
 from pydantic import Field
 
 from accessory.config import Options, load_options
@@ -16,6 +19,8 @@ from accessory.data.annotation import Annotation, parse_annotation
 from SPHINX_V.errors import ConfigError, DataError
 
 RATIO_SEED = 0  # `ratio` takes the same items in every run and on every machine
+# The beginning of messages about items, as `AnnotationFile.where` writes it.
+_PLACE = re.compile(r"(?P<file>.+?), item (?P<item>\d+): (?P<reason>.*)", re.DOTALL)
 
 
 class Source(Options):
@@ -43,85 +48,97 @@ class Entry:
     where: str
 
 
+@dataclass(frozen=True)
+class LocatedSource:
+    """A source with its paths found: `root` is joined with what items say of their pictures."""
+
+    path: Path
+    root: Path
+    type: str
+    ratio: float
+
+    def choose(self, numbers: NDArray[numpy.uint32]) -> NDArray[numpy.uint32]:
+        """The items that `ratio` takes, in their order."""
+        if self.ratio == 1:
+            return numbers
+        count = len(numbers)
+        return numbers[sorted(random.Random(RATIO_SEED).sample(range(count), round(self.ratio * count)))]
+
+    def entry(self, item: Any, where: str, max_prompts: int) -> Entry:
+        """The item, read and checked; raises DataError that names `where`."""
+        annotation = parse_annotation(item, where, max_prompts)
+        picture = None if annotation.image is None else self.root / annotation.image
+        return Entry(annotation, picture, self.type, where)
+
+
 @dataclass
 class BadItems:
-    """What `on_bad_sample: skip` leaves out: each item once (place and reason), however often it is met."""
+    """What `on_bad_sample: skip` leaves out: each item once (place and reason), however often it is met.
 
+    `file` takes the reasons, one JSON object a line; where it is None, the data set names one beside its index. `total`
+    are the items of the data set, of which `max_rate` may be bad.
+    """
+
+    file: Path | None = None
     places: dict[str, None] = field(default_factory=dict)
+    total: int = 0
+    max_rate: float = 1.0
 
     def add(self, error: DataError | str) -> None:
-        self.places[str(error)] = None
+        """Notes an item; raises DataError where there are now too many, after writing their reasons."""
+        self.extend([error])
+
+    def extend(self, errors: Iterable[DataError | str]) -> None:
+        """Notes several items before looking at the rate."""
+        self.places.update(dict.fromkeys(map(str, errors)))
+        if self.total and len(self.places) > self.max_rate * self.total:
+            self.write()
+            count = len(self.places)
+            raise DataError(
+                f"{count} of {self.total} items are bad so far, a rate of {count / self.total:.4g}; data.max_bad_rate"
+                f" allows {self.max_rate:g}. The reasons are in {self.file}; mend the items, or raise the rate."
+            )
+
+    def write(self) -> None:
+        """Writes all reasons so far to `file`; raises ConfigError where that cannot be written."""
+        if self.file is None:
+            return
+        lines = []
+        for place in self.places:
+            known = _PLACE.fullmatch(place)
+            told = {"reason": place} if known is None else {**known.groupdict(), "item": int(known["item"])}
+            lines.append(json.dumps(told, ensure_ascii=False) + "\n")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            # Half of a surrogate pair, which no UTF-8 has, comes out as the escape that JSON has for it.
+            self.file.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise ConfigError(
+                f"{self.file}: cannot be written ({error.strerror}), and takes the reasons of bad items; name another"
+                " folder in data.index_dir."
+            ) from None
 
     def summary(self, shown: int = 10) -> str:
         """The count, then the first items with their reasons, one a line."""
         lines = [f"{len(self.places)} bad items left out:", *(f"  {place}" for place in list(self.places)[:shown])]
         if len(self.places) > shown:
-            lines.append(f"  … and {len(self.places) - shown} more")
+            rest = f"  … and {len(self.places) - shown} more"
+            lines.append(rest if self.file is None else f"{rest}, all in {self.file}")
         return "\n".join(lines)
 
 
-def read_entries(config: str | Path, max_prompts: int, on_bad: Literal["refuse", "skip"], bad: BadItems) -> list[Entry]:
-    """All annotations of a data configuration, in the order of the file.
-
-    Raises ConfigError for a wrong configuration and DataError for a missing file, or for a bad item unless `on_bad` is
-    "skip": then it is added to `bad`.
-    """
+def read_sources(config: str | Path) -> list[LocatedSource]:
+    """The sources of a data configuration, in its order; raises ConfigError for a wrong configuration."""
     base = Path(config).resolve().parent
-    entries: list[Entry] = []
+    sources = []
     for source in load_options(DataConfig, config).META:
         path = _located(base, source.path)
         root = _located(base, source.root) if source.root is not None else path.parent
-        chosen = list(_items(path))
-        if source.ratio < 1:
-            keep = sorted(random.Random(RATIO_SEED).sample(range(len(chosen)), round(source.ratio * len(chosen))))
-            chosen = [chosen[index] for index in keep]
-        for number, item in chosen:
-            where = f"{path}, item {number}"
-            try:
-                if isinstance(item, DataError):
-                    raise item
-                annotation = parse_annotation(item, where, max_prompts)
-            except DataError as error:
-                if on_bad == "refuse":
-                    raise
-                bad.add(error)
-                continue
-            picture = None if annotation.image is None else root / annotation.image
-            entries.append(Entry(annotation, picture, source.type, where))
-    if not entries:
-        raise ConfigError(f"{config}: holds no usable item; check its paths and ratios.")
-    return entries
+        sources.append(LocatedSource(path, root, source.type, source.ratio))
+    return sources
 
 
 def _located(base: Path, path: str) -> Path:
     """`path` beside the configuration, or where nothing is there, in the working directory, as other trainers do."""
     beside = base / path
     return Path(path).absolute() if not beside.exists() and Path(path).exists() else beside
-
-
-def _items(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number, item) of a .json list or a .jsonl file; an unreadable line of .jsonl comes as its DataError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation file; check the data configuration's paths.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error}); save it again as UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); path names a .json or .jsonl file.") from None
-    if path.suffix == ".jsonl":
-        # Not splitlines(): it would also cut at characters such as U+2028, which JSON allows inside a text.
-        for number, line in enumerate(text.split("\n")):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield number, DataError(f"{path}, item {number}: not valid JSON: {error}")
-        return
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(items, list):
-        raise DataError(f"{path}: holds a {type(items).__name__}; an annotation file is a list of items.")
-    yield from enumerate(items)

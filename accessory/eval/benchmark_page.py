@@ -7,13 +7,11 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from accessory.eval.cards import PictureFile
 from accessory.eval.controls import Control
 from accessory.eval.example_cards import Chosen, choose_examples, scored_card
 from accessory.eval.files import write_whole
 from accessory.eval.options import ReportOptions
 from accessory.eval.page import facts_section, fill_page, section
-from accessory.eval.pictures import marked_picture
 from accessory.eval.published import OURS, Number, Published
 from accessory.eval.results import (
     CONTROL_TITLES,
@@ -28,6 +26,8 @@ from accessory.eval.results import (
     to_json,
 )
 from accessory.eval.scoring import Outcome
+from accessory.page.marks import PictureFile
+from accessory.page.pictures import marked_picture
 
 PAGE, MARKDOWN, JSON, PICTURES = "report.html", "table.md", "results.json", "pictures"
 # Pixels of the longer side, and size of the marks: pages show pictures at about half of that.

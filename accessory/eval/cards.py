@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,10 +9,8 @@ from pathlib import Path
 
 from accessory.eval.items import BenchmarkItem
 from accessory.eval.verdicts import Verdict, beyond_the_marks, verdicts
-from SPHINX_V.overlay import PALETTE, text_color
-from SPHINX_V.prompts import Point, Prompt
-
-_TAG = re.compile(r"<(Region|Mark) (\d+)>")
+from accessory.page.marks import PictureFile, badge, picture_tag, with_tags
+from SPHINX_V.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -36,32 +33,6 @@ class Asked:
     answer: str
 
 
-@dataclass(frozen=True)
-class PictureFile:
-    """A picture beside the page: its address from the page, and its size in pixels."""
-
-    address: str
-    width: int
-    height: int
-
-
-def badge(number: int) -> str:
-    """The number of a mark on a plate of its colour, as the overlay draws it."""
-    colour = PALETTE[(number - 1) % len(PALETTE)]
-    style = f"--plate:rgb{colour};--plate-ink:rgb{text_color(colour)}".replace(" ", "")
-    return f'<span class="badge" style="{style}">{number}</span>'
-
-
-def with_tags(text: str) -> str:
-    """Escaped text in which `<Region 2>` and `<Mark 2>` stand with the badge of their mark."""
-    parts, end = [], 0
-    for match in _TAG.finditer(text):
-        parts.append(escape(text[end : match.start()]))
-        parts.append(f'<span class="tag">{match[1]}&nbsp;{badge(int(match[2]))}</span>')
-        end = match.end()
-    return "".join([*parts, escape(text[end:])]).replace("\n", "<br>")
-
-
 def example_card(example: Example, picture: PictureFile, swapped: PictureFile | None) -> str:
     """One card: question, picture, the answer mark by mark, and below it the answer to another item's marks."""
     item = example.item
@@ -73,7 +44,7 @@ def example_card(example: Example, picture: PictureFile, swapped: PictureFile | 
         f'<p class="kind"><span>{kind}</span> <span>{right} of {len(rows)} right</span></p>',
         f'<h3 class="question">{with_tags(item.question)}</h3>',
         '<div class="pane">',
-        _figure(picture, item.prompts),
+        picture_tag(picture, item.prompts),
         f'<div class="said">{_answers(rows)}{_extra(example.prediction, item.truth)}</div>',
         "</div>",
     ]
@@ -81,7 +52,7 @@ def example_card(example: Example, picture: PictureFile, swapped: PictureFile | 
         others = verdicts(example.swapped, item.truth)
         parts += [
             '<div class="pane swapped">',
-            _figure(swapped, example.swapped_prompts) if swapped else "",
+            picture_tag(swapped, example.swapped_prompts) if swapped else "",
             '<div class="said"><h4>The same question with the marks of another item</h4>',
             f"{_answers(others, show_truth=False)}</div>",
             "</div>",
@@ -96,28 +67,12 @@ def asked_card(asked: Asked, picture: PictureFile) -> str:
         '<article class="card">',
         f'<h3 class="question">{with_tags(asked.question)}</h3>',
         '<div class="pane">',
-        _figure(picture, asked.prompts),
+        picture_tag(picture, asked.prompts),
         f'<div class="said"><p class="answer">{answer}</p></div>',
         "</div>",
         "</article>",
     ]
     return "\n".join(parts)
-
-
-def _figure(picture: PictureFile, prompts: Sequence[Prompt]) -> str:
-    alt = escape(f"Picture with {in_words(prompts)}", quote=True)
-    return (
-        f'<img class="picture" src="{escape(picture.address, quote=True)}" alt="{alt}" width="{picture.width}" '
-        f'height="{picture.height}" loading="lazy">'
-    )
-
-
-def in_words(prompts: Sequence[Prompt]) -> str:
-    """ "2 numbered points", "1 numbered region", "no marks"."""
-    if not prompts:
-        return "no marks"
-    points = all(isinstance(prompt, Point) for prompt in prompts)
-    return f"{len(prompts)} numbered {'point' if points else 'region'}{'' if len(prompts) == 1 else 's'}"
 
 
 def _answers(rows: Sequence[Verdict], show_truth: bool = True) -> str:

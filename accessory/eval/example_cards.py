@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from accessory.eval.cards import PictureFile, badge, in_words, with_tags
 from accessory.eval.options import ReportOptions
 from accessory.eval.predictions import Prediction
 from accessory.eval.scores import ItemScore, MarkScore
 from accessory.eval.scoring import Outcome
+from accessory.page.marks import PictureFile, badge, picture_tag, with_tags
 
 LONGEST = 700  # characters of an answer that a card shows
 
@@ -61,11 +61,7 @@ def scored_card(example: Chosen, picture: PictureFile | None) -> str:
 def _picture(picture: PictureFile | None, one: Prediction) -> str:
     if picture is None:
         return f'<p class="nothing">The picture {escape(one.image_name)} is no longer there.</p>'
-    alt = escape(f"Picture with {in_words(one.marks)}", quote=True)
-    return (
-        f'<img class="picture" src="{escape(picture.address, quote=True)}" alt="{alt}" width="{picture.width}"'
-        f' height="{picture.height}" loading="lazy">'
-    )
+    return picture_tag(picture, one.marks)
 
 
 def _lines(marks: Sequence[MarkScore]) -> str:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib import resources
 from string import Template
+
+from accessory.page.resources import resource
 
 
 def fill_page(title: str, lead: str, sections: Iterable[str], style: Sequence[str]) -> str:
-    """The whole page; empty sections are left out. `style`: names of style sheets beside this module, in order."""
-    return Template(_resource("report.html")).substitute(
+    """The whole page; empty sections are left out. `style`: names of style sheets
+    beside this module, in order, after that of all pages."""
+    sheets = [resource("accessory.page", "page.css"), *(resource("accessory.eval", name) for name in style)]
+    return Template(resource("accessory.eval", "report.html")).substitute(
         title=escape(title),
-        style="\n".join(_resource(name).strip() for name in style),
+        style="\n".join(sheet.strip() for sheet in sheets),
         lead=escape(lead),
         sections="\n".join(filter(None, sections)),
     )
-
-
-def _resource(name: str) -> str:
-    return (resources.files("accessory.eval") / name).read_text(encoding="utf-8")
 
 
 def section(heading: str, intro: str, body: str) -> str:

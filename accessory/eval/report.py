@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from accessory.eval.cards import Asked, Example, PictureFile, asked_card, example_card
+from accessory.eval.cards import Asked, Example, asked_card, example_card
 from accessory.eval.curves import Curve, chart, last_value, number
 from accessory.eval.page import facts_section, fill_page, section
-from accessory.eval.pictures import marked_picture
 from accessory.eval.table import ACCURACY, SWAPPED, Column, Table, columns_of, markdown, percent
+from accessory.page.marks import PictureFile
+from accessory.page.pictures import marked_picture
 from SPHINX_V.prompts import Prompt
 
 __all__ = ["Asked", "Example", "write_report"]
@@ -165,7 +166,7 @@ def _asked(asked: Sequence[Asked], out: Path) -> str:
 
 
 def _points(rows: Rows, key: str) -> tuple[tuple[float, float], ...]:
-    return tuple((float(row["step"]), float(row[key])) for row in rows if "step" in row and key in row)
+    return tuple((float(row["step"]), float(row[key])) for row in rows if "step" in row and row.get(key) is not None)
 
 
 def _curves(curves: Mapping[str, Rows]) -> str:

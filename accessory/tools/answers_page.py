@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from accessory.eval.items import BenchmarkItem, read_items
-from accessory.eval.pictures import marked_picture
 from accessory.eval.verdicts import Verdict, verdicts
+from accessory.page.drawing import GROUND, INK, LINE, RIGHT, SHEET, SOFT, WRONG, draw_badge, font, wrapped
+from accessory.page.pictures import marked_picture
 from SPHINX_V.errors import DataError
-from SPHINX_V.overlay import PALETTE, text_color
 
 # Two cards for labels, one for everything else; the page is filled in this order.
 PLAN = (
@@ -24,8 +24,6 @@ MARKS = range(2, 5)  # a card has room for as many
 COLUMNS = 4
 CARD, PICTURE, TEXT, EDGE, GAP = 430, 398, 25, 40, 24
 PICTURE_H = 380
-GROUND, SHEET, LINE, INK, SOFT = "#f6f5f1", "#ffffff", "#dcdad2", "#1c2430", "#5a6472"
-RIGHT, WRONG = "#1b7a48", "#b3271e"
 
 
 def answers_page(run: Path) -> Image.Image:
@@ -82,39 +80,19 @@ def _read(run: Path, name: str) -> list[tuple[BenchmarkItem, str]]:
     return read
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _wrapped(text: str, size: float, width: float) -> list[str]:
-    """Words in lines of at most `width` pixels; a longer word gets a line of its own."""
-    font = _font(size)
-    lines: list[str] = []
-    for paragraph in text.splitlines():
-        line = ""
-        for word in paragraph.split():
-            longer = f"{line} {word}".strip()
-            if line and font.getlength(longer) > width:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-    return lines
-
-
 def _rows(item: BenchmarkItem, answer: str) -> list[tuple[Verdict, list[str], list[str]]]:
     """For every line of the answer: the verdict, what was said in lines, the truth in lines where it differs."""
     rows = []
     for verdict in verdicts(answer, item.truth):
         width = PICTURE - 40 - (0 if verdict.number is None else 42)
-        given = _wrapped(verdict.given or "no answer", TEXT, width)
-        truth = [] if verdict.right else _wrapped(f"truth: {verdict.truth}", TEXT - 4, width)
+        given = wrapped(verdict.given or "no answer", TEXT, width)
+        truth = [] if verdict.right else wrapped(f"truth: {verdict.truth}", TEXT - 4, width)
         rows.append((verdict, given, truth))
     return rows
 
 
 def _height(item: BenchmarkItem, answer: str) -> int:
-    question = _wrapped(item.question, TEXT - 2, PICTURE)
+    question = wrapped(item.question, TEXT - 2, PICTURE)
     lines = sum(36 * len(given) + 30 * len(truth) + 6 for _, given, truth in _rows(item, answer))
     return 16 + PICTURE_H + 14 + 30 * len(question) + 12 + lines + 12
 
@@ -128,30 +106,23 @@ def _draw_card(page: Image.Image, corner: tuple[int, int], height: int, item: Be
     place = (x + (CARD - picture.width) // 2, y + 16 + (PICTURE_H - picture.height) // 2)
     page.paste(picture, place)
     left, top = x + 16, y + 16 + PICTURE_H + 14
-    for line in _wrapped(item.question, TEXT - 2, PICTURE):
-        draw.text((left, top), line, fill=SOFT, font=_font(TEXT - 2))
+    for line in wrapped(item.question, TEXT - 2, PICTURE):
+        draw.text((left, top), line, fill=SOFT, font=font(TEXT - 2))
         top += 30
     top += 12
     for verdict, given, truth in _rows(item, answer):
         _sign(draw, (left + PICTURE - 26, top + 4), verdict.right)
         indent = 0
         if verdict.number is not None:
-            _badge(draw, (left, top + 1), verdict.number)
+            draw_badge(draw, (left, top + 1), verdict.number)
             indent = 42
         for line in given:
-            draw.text((left + indent, top), line, fill=INK if verdict.right else WRONG, font=_font(TEXT))
+            draw.text((left + indent, top), line, fill=INK if verdict.right else WRONG, font=font(TEXT))
             top += 36
         for line in truth:
-            draw.text((left + indent, top - 4), line, fill=SOFT, font=_font(TEXT - 4))
+            draw.text((left + indent, top - 4), line, fill=SOFT, font=font(TEXT - 4))
             top += 30
         top += 6
-
-
-def _badge(draw: ImageDraw.ImageDraw, corner: tuple[int, int], number: int, side: int = 30) -> None:
-    x, y = corner
-    color = PALETTE[(number - 1) % len(PALETTE)]
-    draw.rounded_rectangle((x, y, x + side, y + side), 8, fill=color)
-    draw.text((x + side / 2, y + side / 2), str(number), fill=text_color(color), font=_font(21), anchor="mm")
 
 
 def _sign(draw: ImageDraw.ImageDraw, corner: tuple[int, int], right: bool) -> None:

@@ -29,8 +29,7 @@ from accessory.eval.report import Asked, Example, write_report
 from accessory.eval.scoring import Answered, Outcome, score
 from accessory.eval.suites.base import Resources
 from accessory.eval.table import ACCURACY, SWAPPED
-from accessory.main import CHECKPOINT, METRICS, train
-from accessory.runtime.distributed import world
+from accessory.main import CHECKPOINT, METRICS, launch, train
 from accessory.tools.tokenizer import train_tokenizer
 from SPHINX_V.errors import SphinxVError
 from SPHINX_V.sphinx_v import SPHINX_V_Model
@@ -110,7 +109,7 @@ def train_stage(out: Path, stage: str, size: Size) -> RunOptions:
         return options
     started = _start(stamp)
     say(f"{stage}: training, {options.train.max_steps} steps")
-    with world() as this:
+    with launch(options.parallel) as this:
         train(options, this)
     _record(stamp, wanted, started)
     return options

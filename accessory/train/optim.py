@@ -2,80 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accessory.config import TrainOptions
+from accessory.train.gradients import Part
+from SPHINX_V.errors import ConfigError
+from SPHINX_V.weights.local_part import is_distributed
 
 # Rows of these stand for tokens, places or words: single vectors, not maps between spaces.
 _TABLES = ("tok_embeddings.weight", "output.weight", "position_embedding")
 
 
 class Optimizers:
-    """One or two optimisers that step together, with learning rates that move together."""
+    """One or two optimisers over the local parts that step together, with learning rates that move together."""
 
-    def __init__(
-        self, optimizers: list[torch.optim.Optimizer], flattened: list[tuple[nn.Parameter, nn.Parameter]]
-    ) -> None:
-        self.optimizers = optimizers
-        self.flattened = flattened
+    def __init__(self, parts: Sequence[Part], options: TrainOptions) -> None:
+        self.parts = parts
+        mixing = [part for part in parts if options.muon_lr and _mixes(part)]
+        names = {part.name for part in mixing}
+        self.adamw = _adamw([part for part in parts if part.name not in names], options)
+        # Muon takes matrices only: a kernel is handed over as a matrix in the same memory, one row per output channel.
+        self._matrices = [(part, _as_matrix(part.local)) for part in mixing]
+        self.muon = _muon([matrix for _, matrix in self._matrices], options) if mixing else None
+
+    @property
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [optimizer for optimizer in (self.adamw, self.muon) if optimizer is not None]
 
     def set_rate(self, share: float) -> None:
         """Sets every learning rate to `share` of its peak."""
-        for optimizer in self.optimizers:
+        for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = share * group["peak"]
 
-    def step(self) -> None:
-        for kernel, matrix in self.flattened:
-            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
-        for optimizer in self.optimizers:
-            optimizer.step()
+    def step(self, good: Tensor) -> None:
+        """One step, or none where `good` [] is false; AdamW finds that out on the device."""
+        if self.adamw is not None:
+            # What torch's fused kernels look for: a gradient scaler tells them in this way of an overflow.
+            self.adamw.grad_scale = None  # type: ignore[attr-defined]
+            self.adamw.found_inf = (~good).float()  # type: ignore[attr-defined]
+            self.adamw.step()
+        if self.muon is not None and bool(good):
+            for part, matrix in self._matrices:
+                matrix.data = part.local.detach().view_as(matrix)
+                matrix.grad = None if part.local.grad is None else part.local.grad.flatten(1)
+            self.muon.step()
+            for _, matrix in self._matrices:
+                matrix.grad = None
 
-    def zero_grad(self) -> None:
-        for kernel, _ in self.flattened:
-            kernel.grad = None
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+    def states(self) -> Iterator[tuple[Part, str, Tensor]]:
+        """Every tensor that the optimisers keep, by part and by its name there, made first where there was no step yet.
+
+        The count of steps is one number per parameter [], the others have the part's own shape.
+        """
+        owners: list[tuple[torch.optim.Optimizer, Part, nn.Parameter]] = []
+        if self.adamw is not None:
+            chosen = {id(p) for group in self.adamw.param_groups for p in group["params"]}
+            owners += [(self.adamw, part, part.local) for part in self.parts if id(part.local) in chosen]
+        if self.muon is not None:
+            owners += [(self.muon, part, matrix) for part, matrix in self._matrices]
+        for optimizer, part, local in owners:
+            state = optimizer.state[local]
+            if not state:
+                _begin(state, local, muon=optimizer is self.muon)
+            for key in sorted(state):
+                tensor = state[key]
+                yield part, key, tensor if tensor.ndim == 0 else tensor.view_as(part.local)
 
 
-def build_optimizers(model: nn.Module, options: TrainOptions) -> Optimizers:
-    """AdamW over what is trained; one-dimensional parameters (biases, norms, tags) never decay.
+def _begin(state: dict[str, Tensor], local: Tensor, muon: bool) -> None:
+    """What torch's optimisers make at their first step, so that a state can be read back before it."""
+    if muon:
+        state["momentum_buffer"] = torch.zeros_like(local)
+        return
+    state["step"] = torch.zeros((), dtype=torch.float32, device=local.device)  # fused: on the parameter's device
+    state["exp_avg"] = torch.zeros_like(local)
+    state["exp_avg_sq"] = torch.zeros_like(local)
 
-    With `muon_lr` matrices and convolution kernels go to Muon instead (momentum, orthogonalised; Jordan et al. 2024,
-    scaled to AdamW's update size as in Liu et al., arXiv 2502.16982), with the first of `betas` as its momentum. From
-    random weights it learns places and shapes in less than half of AdamW's steps.
-    """
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    mixing = [parameter for name, parameter in trained if options.muon_lr and _mixes(name, parameter)]
-    taken = {id(parameter) for parameter in mixing}
-    rest = [parameter for _, parameter in trained if id(parameter) not in taken]
+
+def _adamw(parts: Sequence[Part], options: TrainOptions) -> torch.optim.Optimizer | None:
+    """AdamW; one-dimensional parameters (biases, norms, tags) never decay."""
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [part.local for part in parts if part.parameter.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [part.local for part in parts if part.parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group | {"peak": options.lr} for group in groups if group["params"]]
-    optimizers: list[torch.optim.Optimizer] = []
-    if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, fused=True))
-    # Muon takes matrices only: a kernel is handed over as a matrix in the same memory, one row per output channel.
-    flattened = [(p, nn.Parameter(p.detach().view(p.shape[0], -1))) for p in mixing if p.ndim > 2]
-    if options.muon_lr and mixing:
-        matrices = [p for p in mixing if p.ndim == 2] + [matrix for _, matrix in flattened]
-        muon = torch.optim.Muon(
-            [{"params": matrices, "peak": options.muon_lr}],
-            lr=options.muon_lr,
-            weight_decay=options.weight_decay,
-            momentum=options.betas[0],
-            adjust_lr_fn="match_rms_adamw",
-            ns_steps=3,  # of the usual 5: tiny learns as well with them, and they are a sixth of its time
-        )
-        optimizers.append(muon)
-    return Optimizers(optimizers, flattened)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, fused=True) if groups else None
 
 
-def _mixes(name: str, parameter: nn.Parameter) -> bool:
+def _muon(matrices: Sequence[nn.Parameter], options: TrainOptions) -> torch.optim.Optimizer:
+    """Muon (momentum, orthogonalised; Jordan et al. 2024, scaled to AdamW's update size as in Liu et al., arXiv
+    2502.16982), with the first of `betas` as its momentum. From random weights it learns places and shapes in less than
+    half of AdamW's steps."""
+    assert options.muon_lr is not None
+    return torch.optim.Muon(
+        [{"params": list(matrices), "peak": options.muon_lr}],
+        lr=options.muon_lr,
+        weight_decay=options.weight_decay,
+        momentum=options.betas[0],
+        adjust_lr_fn="match_rms_adamw",
+        ns_steps=3,  # of the usual 5: tiny learns as well with them, and they are a sixth of its time
+    )
+
+
+def _as_matrix(local: nn.Parameter) -> nn.Parameter:
+    return local if local.ndim == 2 else nn.Parameter(local.detach().view(local.shape[0], -1))
+
+
+def _mixes(part: Part) -> bool:
     """Does it map one space to another? Tables do not, nor do depthwise kernels, which never mix channels."""
-    if name.endswith(_TABLES) or parameter.ndim < 2:
+    parameter = part.parameter
+    if part.name.endswith(_TABLES) or parameter.ndim < 2:
         return False
-    return parameter.ndim == 2 or parameter.shape[1] > 1
+    if parameter.ndim > 2 and parameter.shape[1] == 1:
+        return False
+    if is_distributed(parameter) and parameter.shape != part.local.shape:
+        raise ConfigError(
+            f"train.muon_lr needs whole matrices, and {part.name} {list(parameter.shape)} is split over processes; use"
+            " parallel.mode ddp and parallel.tensor 1, or leave train.muon_lr out."
+        )
+    return True

@@ -1,8 +1,10 @@
-"""One trainer for all recipes: steps over micro-batches, one loss over all ranks, metrics and a checkpoint."""
+"""One trainer for all recipes: batches in, steps, numbers and states out."""
 
 from __future__ import annotations
 
-import time
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,117 +16,207 @@ from accessory.data.collate import Batch
 from accessory.data.dataset import RegionDataset
 from accessory.data.loader import MicroBatches
 from accessory.runtime.distributed import World
-from accessory.train.freeze import freeze
-from accessory.train.loss import batch_losses, patch_only_losses
-from accessory.train.meters import Meters, StepMetrics
-from accessory.train.optim import build_optimizers
-from accessory.train.schedule import learning_rate
+from accessory.runtime.origin import origin
+from accessory.runtime.randomness import random_states, restore_random_states
+from accessory.runtime.signals import StopRequest
+from accessory.train.heldout import HeldOut, heldout_loss
+from accessory.train.meters import Meters
+from accessory.train.metrics import StepMetrics
+from accessory.train.phases import Phases
+from accessory.train.resume import check_identity, identity, state_tensors
+from accessory.train.schedule import learning_rate, run_length
+from accessory.train.states import StateStore
+from accessory.train.step import LossModule, StepEngine, StepResult
 from SPHINX_V.errors import ConfigError, DataError, DivergedError
-from SPHINX_V.model.sphinx_v import SphinxV
+
+SKIPPED = "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A step that was done and not yet looked at; `items` are those of this process."""
+
+    step: int
+    rate: float
+    result: StepResult
+    items: tuple[int, ...]
 
 
 class Trainer:
-    """Trains a model in place on a data set; knows nothing of files but where metrics go."""
+    """Trains a model in place on a data set, in a folder where states and lists of skipped steps go."""
 
-    def __init__(self, options: RunOptions, model: SphinxV, dataset: RegionDataset, world: World) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        module: LossModule,
+        dataset: RegionDataset,
+        world: World,
+        store: StateStore,
+        heldout: HeldOut | None = None,
+    ) -> None:
         train = options.train
-        self.options = options
-        self.model = model
-        self.world = world
-        if train.mark_loss and model.config.llm.n_layers < 2:
+        if train.mark_loss and module.model.config.llm.n_layers < 2:
             raise ConfigError(
                 "train.mark_loss is taken one layer before the last; this model has one layer: set it to 0."
             )
-        self.trained = freeze(model, train.freeze)
-        self.optimizers = build_optimizers(model, train)
-        self.bad = dataset.bad
-        self.batches = MicroBatches(dataset, train.batch_size, train.accumulation, train.seed, world.rank, world.size)
-        per_epoch = self.batches.steps_per_epoch
-        self.total_steps = train.max_steps or max(1, round(train.epochs * per_epoch))
-        self.warmup_steps = train.warmup_epochs * per_epoch
-
-    def run(self, metrics_path: Path) -> None:
-        """All steps of the run; writes one line per step to `metrics_path` on the main process."""
-        with Meters(metrics_path if self.world.is_main else None, self.total_steps) as meters:
-            clock = time.perf_counter()
-            for step, micro_batches in enumerate(
-                self.batches.steps(0, self.total_steps, self.options.data.workers), start=1
-            ):
-                measured = self.step(step - 1, [batch.to(self.world.device) for batch in micro_batches])
-                now = time.perf_counter()
-                meters.update(StepMetrics(step=step, step_time=now - clock, **measured))
-                clock = now
-        for place in self.world.gather(list(self.bad.places)):
-            self.bad.add(place)
-
-    def step(self, step: int, micro_batches: list[Batch]) -> dict[str, Any]:
-        """One optimiser step; returns its numbers over all processes.
-
-        The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so are
-        the mark and patch losses over marks. In the first `patch_steps` it is the patch loss. Raises DataError for an item that could not be read, unless
-        `on_bad_sample` is skip, and DivergedError for a loss or gradient that is not finite.
-        """
-        train = self.options.train
-        patches_only = step < train.patch_steps
-        self._take_failed(micro_batches)
-        device = self.world.device
-        totals = torch.tensor(
-            [
-                sum(batch.target_count for batch in micro_batches),
-                sum(int(batch.inputs.lengths.sum()) for batch in micro_batches),
-                sum(batch.inputs.batch_size for batch in micro_batches),
-                sum(batch.mark_count for batch in micro_batches),
-                sum(batch.label_count for batch in micro_batches),
-            ],
-            device=device,
+        self.options = options
+        self.world = world
+        self.dataset = dataset
+        self.store = store
+        self.heldout = heldout
+        self.engine = StepEngine(module, train, options.parallel, world)
+        self.batches = MicroBatches(
+            dataset, train.batch_size, train.accumulation, train.seed, world.data_rank, world.data_size
         )
-        targets, tokens, samples, *extra = self.world.sum(totals).tolist()
-        losses = torch.zeros(3, device=device)
-        for batch in micro_batches:
-            if batch.target_count:  # none where every item of a micro-batch was bad
-                losses += self._backward(batch, [targets, *extra], patches_only)
-        self.world.sum(losses)
-        # Without a gradient the optimisers pass over a parameter: what the patch loss cannot reach stays as it is.
-        trained = [
-            parameter
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad and not (patches_only and name.startswith("llm.layers."))
-        ]
-        self.world.sum_gradients(trained)
-        norm = torch.nn.utils.clip_grad_norm_(trained, train.clip_grad)
-        if not torch.isfinite(torch.stack([losses.sum(), norm])).all():
-            raise DivergedError(
-                f"step {step + 1}: the loss is {losses[0].item():g} and the gradient norm {norm.item():g}; nothing was"
-                f" changed by this step. Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g})."
-            )
-        rate = learning_rate(step, self.total_steps, self.warmup_steps, train.lr, train.min_lr)
-        self.optimizers.set_rate(rate / train.lr)
-        self.optimizers.step()
-        self.optimizers.zero_grad()
-        loss = losses[2 if patches_only else 0].item()
-        numbers = {"loss": loss, "grad_norm": norm.item(), "lr": rate, "tokens": tokens, "samples": samples}
-        if train.mark_loss and not patches_only:
-            numbers["mark_loss"] = losses[1].item()
-        if train.patch_loss:
-            numbers["patch_loss"] = losses[2].item()
-        return numbers
+        per_epoch = self.batches.steps_per_epoch
+        self.total_steps = run_length(train, per_epoch)
+        self.warmup_steps = train.warmup_epochs * per_epoch
+        self.phases = Phases(world.device)
+        self.phases.watch(module.model.vision, "vision")
+        self.first_step = 0
+        self.skipped = 0
+        self._in_a_row = 0
+        self._identity = identity(options, self.batches.step_size, self.total_steps)
 
-    def _take_failed(self, micro_batches: list[Batch]) -> None:
+    def resume(self) -> int:
+        """Goes on from the newest whole state of the run, if there is one; returns the steps that were done.
+
+        Raises ConfigError where the states are of a run with other options.
+        """
+        restored = self.store.load(state_tensors(self.engine))
+        if restored is None:
+            return 0
+        check_identity(restored.extra["run"], self._identity, self.store.folder.path)
+        self.first_step = restored.step
+        self.skipped, self._in_a_row = restored.extra["skipped"], restored.extra["skipped_in_a_row"]
+        if restored.own is not None:
+            restore_random_states(restored.own["random"])
+            self.dataset.bad.extend(restored.own["bad"])
+        return restored.step
+
+    def save(self, step: int, wait: bool = False) -> None:
+        """Saves the state after `step` steps."""
+        with self.phases("checkpoint"):
+            extra = {
+                "run": self._identity,
+                "origin": origin(self.world),
+                "skipped": self.skipped,
+                "skipped_in_a_row": self._in_a_row,
+            }
+            own = {"random": random_states(), "bad": list(self.dataset.bad.places)}
+            self.store.save(step, state_tensors(self.engine), extra, own, wait=wait)
+
+    def run(self, meters: Meters, stop: StopRequest) -> bool:
+        """The steps that are left; False where the run was asked to stop, and has saved its state.
+
+        Every `log_every` steps, and before a state is saved, the numbers of the steps are taken from the device. Raises
+        DataError for an item that could not be read, unless `on_bad_sample` is skip, and DivergedError after too many
+        skipped steps in a row, with the state saved.
+        """
+        train, every = self.options.train, self.options.save.every
+        waiting: list[_Done] = []
+        for done in self._steps():
+            waiting.append(done)
+            last, due = done.step == self.total_steps, every is not None and done.step % every == 0
+            held = self.heldout is not None and (last or done.step % self.options.data.heldout_every == 0)
+            if not (last or due or held or done.step % train.log_every == 0):
+                continue
+            self._look(waiting, meters, self._heldout_loss() if held else None)
+            waiting = []
+            stopping = not last and self.world.any(stop.is_set)
+            if stopping or (due and not last):
+                self.save(done.step, wait=stopping)
+            if stopping:
+                return False
+        self.store.finish()
+        return True
+
+    def _heldout_loss(self) -> float:
+        assert self.heldout is not None
+        with self.phases("heldout"):
+            return heldout_loss(self.engine.module, self.heldout, self.world)
+
+    def gather_bad(self) -> None:
+        """Makes the bad items that any process met known to all; raises DataError on all where they are too many."""
+        if self.options.data.on_bad_sample == "skip":
+            self.dataset.bad.extend(self.world.gather(list(self.dataset.bad.places)))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the step after `step` steps."""
+        train = self.options.train
+        return learning_rate(step, self.total_steps, self.warmup_steps, train.lr, train.min_lr)
+
+    def _steps(self) -> Iterator[_Done]:
+        batches = self.batches.steps(self.first_step, self.total_steps, self.options.data.workers)
+        for step in range(self.first_step, self.total_steps):
+            with self.phases("data"):
+                micro_batches = next(batches)
+            self._take_failed(micro_batches)
+            rate = self.rate(step)
+            result = self.engine.run(micro_batches, rate, step < self.options.train.patch_steps, self.phases)
+            self.phases.step()
+            yield _Done(step + 1, rate, result, tuple(i for batch in micro_batches for i in batch.indices))
+
+    def _look(self, waiting: Sequence[_Done], meters: Meters, heldout: float | None) -> None:
+        """Takes the numbers of some steps from the device, at once; stops a run that has diverged. `heldout` is the
+        held-out loss after the last of them."""
+        self.gather_bad()
+        rows = torch.stack([_numbers(done.result) for done in waiting]).tolist()
+        seconds = self.phases.look()
+        metrics = [self._metrics(*line) for line in zip(waiting, rows, seconds)]
+        metrics[-1] = replace(metrics[-1], heldout_loss=heldout)
+        meters.update(*metrics)
+        for done, line in zip(waiting, metrics):
+            self._in_a_row = self._in_a_row + 1 if line.skipped else 0
+            if line.skipped:
+                self._note_skipped(done, line)
+        if self._in_a_row > self.options.train.max_skipped:
+            self.save(waiting[-1].step, wait=True)
+            train, line = self.options.train, metrics[-1]
+            raise DivergedError(
+                f"step {line.step}: the loss is {line.loss:g} and the gradient norm {line.grad_norm:g}; nothing was"
+                f" changed by this step, nor by the {self._in_a_row - 1} before it (train.max_skipped is"
+                f" {train.max_skipped}). Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g}), or"
+                f" look at the items in {SKIPPED}."
+            )
+
+    def _metrics(self, done: _Done, row: list[float], seconds: float) -> StepMetrics:
+        loss, mark, patch, norm, targets, tokens, samples, flops, good = row
+        train = self.options.train
+        patches_only = done.step <= train.patch_steps
+        return StepMetrics(
+            step=done.step,
+            loss=patch if patches_only else loss,
+            grad_norm=norm,
+            lr=done.rate,
+            tokens=int(tokens),
+            samples=int(samples),
+            step_time=seconds,
+            mark_loss=mark if train.mark_loss and not patches_only else None,
+            patch_loss=patch if train.patch_loss else None,
+            targets=int(targets),
+            flops=flops,
+            skipped=None if good else True,
+        )
+
+    def _note_skipped(self, done: _Done, line: StepMetrics) -> None:
+        """Appends what a skipped step was trained on, over all processes, to a file beside the states."""
+        self.skipped += 1
+        items = self.world.gather([self.dataset.entry(index).where for index in done.items])
+        if self.world.is_main:
+            values: dict[str, Any] = {"step": line.step, "loss": str(line.loss), "grad_norm": str(line.grad_norm)}
+            with Path(self.options.output, SKIPPED).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values | {"items": sorted(set(items))}, ensure_ascii=False) + "\n")
+
+    def _take_failed(self, micro_batches: Sequence[Batch]) -> None:
         for place in (place for batch in micro_batches for place in batch.failed):
             if self.options.data.on_bad_sample == "refuse":
                 raise DataError(place)
-            self.bad.add(place)
+            self.dataset.bad.add(place)
 
-    def _backward(self, batch: Batch, totals: list[int], patches_only: bool) -> Tensor:
-        """Adds one micro-batch's gradients; returns its shares of the step's losses [3], of which `totals` are the
-        denominators."""
-        train = self.options.train
-        if patches_only:
-            sums = patch_only_losses(self.model, batch)
-        else:
-            sums = batch_losses(self.model, batch, marks=train.mark_loss > 0, patches=train.patch_loss > 0)
-        shares = sums / sums.new_tensor([max(1, total) for total in totals])
-        weighted = (shares * shares.new_tensor([1.0, train.mark_loss, train.patch_loss])).sum()
-        if weighted.requires_grad:  # not without a mark in `patches_only`
-            weighted.backward()
-        return shares.detach()
+
+def _numbers(result: StepResult) -> Tensor:
+    """A step's numbers as one row: three losses, norm, four counts, whether it counted."""
+    return torch.cat(
+        [result.losses.double(), result.norm.double().view(1), result.counts, result.good.double().view(1)]
+    )

@@ -51,6 +51,16 @@ def test_values_and_defaults(written):
     assert options.train.max_steps is None
 
 
+def test_states_are_saved_at_the_end_alone_unless_told_otherwise(written):
+    save = load_options(RunOptions, written()).save
+    assert (save.every, save.keep_last, save.keep_every, save.asynchronous) == (None, 2, None, True)
+    save = load_options(RunOptions, written(), ["save.every=500", "save.keep_every=5000"]).save
+    assert (save.every, save.keep_every) == (500, 5000)
+    assert "override 'save.keep_last=0': save.keep_last: Input should be greater than 0" in refused(
+        written(), "save.keep_last=0"
+    )
+
+
 def test_an_unknown_key_names_file_line_and_the_nearest_key(written):
     path = written(change=("  batch_size: 4", "  batch_size: 4\n  warmup_epoch: 1"))
     assert refused(path) == f"{path}, line 10: unknown key train.warmup_epoch; did you mean warmup_epochs?"
@@ -58,7 +68,7 @@ def test_an_unknown_key_names_file_line_and_the_nearest_key(written):
 
 def test_an_unknown_key_at_the_top_lists_what_is_known(written):
     path = written(GOOD + "zzz: 1\n")
-    assert refused(path) == f"{path}, line 10: unknown key zzz; known: output, model, data, train"
+    assert refused(path) == f"{path}, line 10: unknown key zzz; known: output, model, data, train, parallel, save, log"
 
 
 def test_a_wrong_type_names_line_and_value(written):

@@ -26,9 +26,8 @@ def told(capsys, *arguments):
 
 def broken(folder, items):
     """A run on `items`, of which those about `late.png` cannot be decoded, though the file's header is whole."""
-    config = write_run(
-        folder, write_data(folder, items), preset=True, max_steps=4, data={"on_bad_sample": "skip"}, batch_size=2
-    )
+    data = {"on_bad_sample": "skip", "max_bad_rate": 1.0}
+    config = write_run(folder, write_data(folder, items), preset=True, max_steps=4, data=data, batch_size=2)
     Image.effect_noise((64, 64), 50).save(folder / "whole.png")
     content = (folder / "whole.png").read_bytes()
     (folder / "late.png").write_bytes(content[: len(content) // 2])
@@ -46,7 +45,7 @@ def test_a_bad_item_is_refused_with_file_index_and_reason(tmp_path, capsys):
 
 def test_bad_items_are_counted_and_named_at_the_end(tmp_path, capsys):
     config = write_run(tmp_path, write_data(tmp_path, [MIXED[0], BAD, "text"]), preset=True, max_steps=1)
-    code, out, _ = told(capsys, "--config", config, "data.on_bad_sample=skip")
+    code, out, _ = told(capsys, "--config", config, "data.on_bad_sample=skip", "data.max_bad_rate=1")
     assert code == 0
     assert "trained on 1 items" in out
     assert "2 bad items left out:" in out
@@ -75,6 +74,17 @@ def test_a_picture_that_breaks_on_the_way_stops_a_run_that_refuses(tmp_path, cap
     assert code == 2
     assert f"DataError: {tmp_path / 'items0.json'}, item 0: {tmp_path / 'late.png'}: cannot be decoded" in error
     assert "Traceback" not in error
+
+
+def test_too_many_bad_items_on_the_way_stop_the_run(tmp_path, capsys):
+    config = broken(tmp_path, [talk("What?", "A dot.", image="late.png"), *MIXED[:3]])
+    code, _, error = told(capsys, "--config", config, "data.max_bad_rate=0.2")
+    assert code == 2
+    assert "DataError: 1 of 4 items are bad so far, a rate of 0.25; data.max_bad_rate allows 0.2." in error
+    reasons = tmp_path / "out" / "bad_items.jsonl"
+    assert str(reasons) in error
+    assert json.loads(reasons.read_text(encoding="utf-8"))["item"] == 0
+    assert not (tmp_path / "out" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize(
@@ -107,14 +117,27 @@ def test_an_output_that_cannot_be_written_is_told_before_training(tmp_path, caps
     assert (tmp_path / taken).read_text(encoding="utf-8") == "mine"
 
 
-def test_a_run_that_diverges_stops_and_leaves_no_checkpoint(tmp_path, capsys):
-    config = write_run(tmp_path, write_data(tmp_path, MIXED[:2]), preset=True, max_steps=4, lr=1e30, warmup_epochs=0)
-    code, _, error = told(capsys, "--config", config)
+def test_a_run_that_diverges_stops_with_its_state_and_leaves_no_checkpoint(tmp_path, capsys):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED[:2]), preset=True, max_steps=9, lr=1e30, warmup_epochs=0)
+    code, _, error = told(capsys, "--config", config, "train.max_skipped=2")
     assert code == 2
-    assert "DivergedError: step " in error
-    assert "Lower train.lr (1e+30)" in error
+    assert "DivergedError: step 4" in error, "the first step ruins the weights, two may be left out"
+    assert "nor by the 2 before it (train.max_skipped is 2). Lower train.lr (1e+30)" in error
     assert not (tmp_path / "out" / "checkpoint").exists()
-    assert all(line["loss"] == line["loss"] for line in read_metrics(tmp_path / "out"))
+    assert [line.get("skipped") for line in read_metrics(tmp_path / "out")] == [None, True, True, True]
+    lines = (tmp_path / "out" / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
+    skipped = [json.loads(line) for line in lines]
+    assert [line["step"] for line in skipped] == [2, 3, 4]
+    assert skipped[0]["items"] == [f"{tmp_path / 'items0.json'}, item {number}" for number in (0, 1)]
+    assert (tmp_path / "out" / "states" / "step-00000004").is_dir()
+
+
+def test_numbers_are_looked_at_now_and_then_and_are_those_of_every_step(tmp_path):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), max_steps=5, warmup_epochs=0)
+    each = run(config)
+    now_and_then = run(config, "train.log_every=3")
+    assert [line["loss"] for line in now_and_then] == [line["loss"] for line in each]
+    assert all(line["step_time"] > 0 for line in now_and_then)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path, capsys):

@@ -24,7 +24,7 @@ FLOORS = (
     Floor(("SPHINX_V.weights", "SPHINX_V.parallel", "SPHINX_V.generation")),
     Floor(("SPHINX_V.sphinx_v",)),
     Floor(("SPHINX_V.inference", "SPHINX_V.__main__"), neighbours_meet=True),
-    Floor(("accessory.runtime", "accessory.config")),
+    Floor(("accessory.runtime", "accessory.config", "accessory.page")),
     Floor(("accessory.data", "accessory.parallel")),
     Floor(("accessory.train",)),
     Floor(("accessory.eval",)),

@@ -1,6 +1,7 @@
 """YAML loads, shell scripts parse, and the two lists of dependencies agree."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +46,13 @@ def test_keys_given_twice_are_caught():
 def test_shell_scripts_parse(path):
     done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shell_scripts_are_clean():
+    scripts = [str(path) for path in [*files_ending(".sh"), ROOT / ".ci/run"]]
+    done = subprocess.run(["shellcheck", *scripts], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def name_in(requirement: str) -> str:

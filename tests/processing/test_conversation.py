@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from SPHINX_V.errors import PromptWarning, UsageError
-from SPHINX_V.processing.conversation import Turn, as_turns, clean, render, warn_about_marks
+from SPHINX_V.processing.conversation import Turn, as_turns, clean, named_marks, render, warn_about_marks
 from SPHINX_V.prompts import Box, Point, Scribble
 
 SYSTEM = (
@@ -134,3 +134,8 @@ class TestMarkNames:
             warnings.simplefilter("always")
             warn_about_marks([Turn("<Region 2>?", "<Region 7>"), Turn("<Region 2> <Region 3>?")], [self.BOX])
         assert len(caught) == 2
+
+
+def test_marks_named_in_a_text():
+    text = "Is <Region 2> above <Mark 1>, Region 3 or <region 4>? <Region 2> and <Region 02>!"
+    assert named_marks(text) == [("Region", 2), ("Mark", 1)]

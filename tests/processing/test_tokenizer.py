@@ -175,3 +175,12 @@ def test_a_long_stream_takes_linear_time(golden_tokenizer, context):
     assert "".join(pieces) + rest == after(golden_tokenizer, context, ids)
     # At most: one id in front and four bytes of a character, with and without the new one.
     assert counting.decoded < 10 * len(ids)
+
+
+def test_blank_pieces_are_those_without_a_word(golden_tokenizer):
+    ids = golden_tokenizer.encode("a  b\n")
+    for _ in range(2):
+        blank = [golden_tokenizer.is_blank(token) for token in ids]
+        assert blank == [not golden_tokenizer.decode([token]).strip() for token in ids]
+    assert set(blank) == {True, False}
+    assert golden_tokenizer.is_blank(golden_tokenizer.bos_id)

@@ -101,6 +101,8 @@ def test_the_item_is_not_changed():
         (spoken(("human", 3), ("gpt", "b")), ("conversations[0].value is 3",)),
         (spoken(("human", "a"), ("gpt",)), ("conversations[1].value is None",)),
         (spoken(("human", "a"), ("gpt", "  \n")), ("conversations[1].value is '  \\n'", "needs words")),
+        # What is left of it is the stop string alone: nothing to learn an answer from.
+        (spoken(("human", "a"), ("gpt", "<image>\n")), ("conversations[1].value is '<image>\\n'", "needs words")),
         (spoken(("human", "<image>\n "), ("gpt", "b")), ("turn 1 has no question",)),
         (spoken(("human", "a"), ("gpt", "\ud800")), ("turn 1", "surrogate")),
     ],

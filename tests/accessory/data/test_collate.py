@@ -29,6 +29,13 @@ def test_texts_are_padded_on_the_right():
     assert (batch.target_count, batch.mark_count) == (3, 0)
 
 
+def test_texts_are_padded_to_a_multiple():
+    batch = collate([sample([1, 5, 6, 2, 3], [0, 0, 6, 2, 3], 4)], 3, multiple=4)
+    assert batch.inputs.token_ids.tolist() == [[1, 5, 6, 2, 3, 0, 0, 0]]
+    assert batch.labels.tolist() == [[0, 0, 6, 2, 3, 0, 0, 0]]
+    assert collate([sample([1, 5, 6, 2], [0] * 4, 4)], 3, multiple=4).inputs.token_ids.shape == (1, 4)
+
+
 def test_the_first_position_is_no_target():
     assert collate([sample([1, 5], [1, 5], 0)], 3).target_count == 1
 

@@ -1,5 +1,6 @@
 """Entries → samples: the golden's ids, labels and slots; lengths, pictures and what is refused before training."""
 
+import json
 import warnings
 
 import pytest
@@ -18,8 +19,11 @@ def load(golden_processor, tmp_path):
     """A data set of these items, with these options."""
 
     def loaded(items, bad=None, **options):
-        config = write_data(tmp_path, items)
-        given = {"max_words": 2048, "box_jitter": False, **options}
+        written = tmp_path / "items0.json"
+        if not written.exists() or json.loads(written.read_text(encoding="utf-8")) != items:
+            write_data(tmp_path, items)  # not twice: a data set refuses a file that changes under it
+        config = tmp_path / "data.yaml"
+        given = {"max_words": 2048, "box_jitter": False, "max_bad_rate": 1.0, **options}
         return RegionDataset(DataOptions(config=str(config), **given), golden_processor, 0, bad or BadItems())
 
     return loaded
@@ -64,20 +68,57 @@ def test_jitter_differs_by_epoch_and_item_and_not_by_reading(load):
 
 
 def test_kinds_tell_texts_from_pictures(load):
-    assert load(MIXED).kinds == ["image_text/picture"] * 6 + ["image_text/text"] * 2
+    dataset = load(MIXED)
+    assert dataset.kind_names == ("image_text/picture", "image_text/text")
+    assert dataset.kinds.tolist() == [0] * 6 + [1] * 2
 
 
-def test_texts_are_cut_on_the_right_and_counted(load, golden_processor):
-    long = talk("Count.", "one two three four five six seven eight nine ten " * 5)
-    whole = load([long])[0, 0]
-    room = len(whole.ids) - 7
-    dataset = load([long], max_words=golden_processor.config.visual_length + room)
-    assert dataset.truncated == 0, "without a picture max_words is all text's"
-    long["image"] = "image.png"
-    dataset = load([long], max_words=golden_processor.config.visual_length + room)
-    assert dataset.truncated == 1
-    assert dataset[0, 0].ids == whole.ids[:room]
-    assert dataset[0, 0].labels == whole.labels[:room]
+def test_a_text_only_item_has_neither_pixels_nor_slots(load):
+    sample = load([MIXED[6]])[0, 0]
+    assert (sample.pixels, sample.slots, sample.slot_pieces, sample.label_pieces) == (None, None, (), ())
+    assert any(sample.labels)
+
+
+@pytest.mark.parametrize("keep_items", [0, 8])
+def test_items_are_the_same_kept_or_read_anew(load, keep_items):
+    kept = load(MIXED, keep_items=keep_items)
+    for _ in range(2):
+        for index in range(8):
+            sample, other = kept[0, index], load(MIXED, keep_items=8 - keep_items)[0, index]
+            assert (sample.ids, sample.labels) == (other.ids, other.labels)
+            assert (sample.slot_pieces, sample.label_pieces) == (other.slot_pieces, other.label_pieces)
+
+
+def turns(*answers, **fields):
+    """An item of one turn per answer."""
+    conversations = [entry for answer in answers for entry in talk("And this?", answer)["conversations"]]
+    return {"conversations": conversations, **fields}
+
+
+def test_text_is_truncated_only_at_answer_boundaries_and_counted(load, golden_processor):
+    answers = ("<Region 1>: a cat", "<Region 1>: a dog that sleeps", "<Region 1>: a horse")
+    about = {"image": "image.png", "bbox": [[10, 20, 30, 40]]}
+    wholes = [load([turns(*answers[:count], **about)])[0, 0] for count in (1, 2, 3)]
+    one, two, three = (len(whole.ids) for whole in wholes)
+    visual = golden_processor.config.visual_length
+    load([turns(*answers, **about)])
+    for room, kept in ((three, 3), (three - 1, 2), (two, 2), (two - 1, 1), (one, 1)):
+        dataset = load([turns(*answers, **about)], max_words=visual + room)
+        assert (dataset.truncated, dataset.too_long) == (int(kept < 3), 0)
+        sample, whole = dataset[0, 0], wholes[kept - 1]
+        assert (sample.ids, sample.labels) == (whole.ids, whole.labels), "as if the later turns had never been"
+        assert dataset.lengths.tolist() == [len(whole.ids)]
+        assert sample.slot_pieces == whole.slot_pieces, "and the mark is what the last answer that is left calls it"
+    with pytest.raises(ConfigError, match=r"of 1; 1 have no answer within data\.max_words"):
+        load([turns(*answers, **about)], max_words=visual + one - 1)
+
+
+def test_a_text_without_a_picture_may_take_all_of_max_words(load, golden_processor):
+    long = talk("Count.", "one two three four five six seven eight nine ten " * 50)
+    length = len(load([long])[0, 0].ids)
+    assert load([long], max_words=length).truncated == 0
+    with pytest.raises(ConfigError, match="1 have no answer"):
+        load([long], max_words=length - 1)
 
 
 def test_an_item_without_room_for_its_answer_is_dropped_and_counted(load, golden_processor):
@@ -86,7 +127,9 @@ def test_an_item_without_room_for_its_answer_is_dropped_and_counted(load, golden
     dataset = load(items, bad, max_words=golden_processor.config.visual_length + 200)
     assert (len(dataset), dataset.too_long, dataset.truncated) == (1, 1, 0)
     assert not bad.places
-    with pytest.raises(ConfigError, match=r"no item is left to train on; 1 have no answer within data\.max_words"):
+    with pytest.raises(
+        ConfigError, match=r"no item is left to train on, of 1; 1 have no answer within data\.max_words"
+    ):
         load(items[1:], max_words=golden_processor.config.visual_length + 200)
 
 

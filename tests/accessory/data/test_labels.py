@@ -2,7 +2,7 @@
 
 import pytest
 
-from accessory.data.labels import answer, parse_labels, parse_relations, question
+from accessory.data.labels import answer, parse_labels, parse_relations, question, task_of
 
 WORDING = {
     "labels": "Please identify the labels of each marked region in the image.",
@@ -61,3 +61,11 @@ def test_a_relation_is_said_by_its_later_mark(text, said):
 def test_what_is_written_is_read(points):
     labels = ["cat", "dining table-merged", "EXIT"]
     assert parse_labels(answer(labels, points)) == dict(enumerate(labels, start=1))
+
+
+@pytest.mark.parametrize("points", [True, False])
+@pytest.mark.parametrize("task", ["labels", "ocr", "brief", "detailed", "summary", "relation"])
+def test_a_question_is_recognised_by_its_wording(task, points):
+    assert task_of(question(task, points)) == (task, points)
+    assert task_of(f"<image>\n{question(task, points)} ") == (task, points)
+    assert task_of(f"{question(task, points)} Briefly.") is None

@@ -1,10 +1,13 @@
 """Batches of a run: complete, disjoint between ranks, the same for any way of sharing, and found without replay."""
 
 import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
 from accessory.config import DataOptions
 from accessory.data.dataset import RegionDataset
-from accessory.data.loader import MicroBatches
+from accessory.data.loader import MicroBatches, Reader
 from accessory.data.sources import BadItems
 from tests.accessory.runs import MIXED, write_data
 
@@ -61,21 +64,69 @@ def test_epochs_differ(dataset):
     assert [batches.indices(n)[1] for n in range(4)] != [batches.indices(n)[1] for n in range(4, 8)]
 
 
-def test_steps_from_the_middle_equal_those_of_a_whole_run(dataset):
-    def items(first, workers):
-        batches = MicroBatches(dataset, 2, 2, 7, 0, 1)
-        return [[batch.indices for batch in step] for step in batches.steps(first, 6, workers)]
+def same(batch, other):
+    """Every tensor and every item of two batches."""
+    assert (batch.indices, batch.failed) == (other.indices, other.failed)
+    pairs = [(batch.labels, other.labels), (batch.slot_pieces, other.slot_pieces)]
+    pairs += [(batch.inputs.token_ids, other.inputs.token_ids), (batch.label_pieces, other.label_pieces)]
+    assert (batch.inputs.pixels is None) == (other.inputs.pixels is None)
+    if batch.inputs.pixels is not None:
+        pairs += [(batch.inputs.pixels, other.inputs.pixels), (batch.inputs.slots.coords, other.inputs.slots.coords)]
+    assert all(one.equal(two) for one, two in pairs)
 
-    assert items(4, 0) == items(0, 0)[4:]
-    assert len(items(0, 0)) == 6
-    assert items(0, 1) == items(0, 0), "a worker process changes nothing"
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_from_the_middle_equal_those_of_a_whole_run(dataset, workers):
+    whole = list(MicroBatches(dataset, 2, 2, 7, 0, 1).steps(0, 7, 0))
+    assert len(whole) == 7
+    rest = list(MicroBatches(dataset, 2, 2, 7, 0, 1).steps(4, 7, workers))
+    assert len(rest) == 3
+    for step, reference in zip(rest, whole[4:]):
+        assert len(step) == 2
+        for batch, other in zip(step, reference):
+            same(batch, other)
+
+
+def test_starting_in_the_middle_reads_nothing_of_before(golden_processor, tmp_path):
+    items = [{**MIXED[0], "image": f"{number}.png"} for number in range(12)]
+    config = write_data(tmp_path, items)
+    for number in range(12):
+        Image.new("RGB", (643, 361), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    options = DataOptions(config=str(config), max_words=2048)
+    batches = MicroBatches(RegionDataset(options, golden_processor, 0, BadItems()), 2, 1, 0, 0, 1)
+    later = {index for number in range(3, 6) for index in batches.indices(number)[1]}
+    assert len(later) == 6
+    for number in set(range(12)) - later:
+        (tmp_path / f"{number}.png").unlink()
+    assert [batch.failed for (batch,) in batches.steps(3, 6, 0)] == [()] * 3
+    assert all(batch.failed for (batch,) in batches.steps(0, 3, 0))
+
+
+def test_batches_leave_the_random_state_of_the_process_alone(dataset):
+    before = torch.get_rng_state()
+    list(MicroBatches(dataset, 2, 2, 7, 0, 1).steps(0, 1, 0))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_spawned_processes_read_what_this_one_reads(golden_processor, tmp_path):
+    config = write_data(tmp_path, MIXED[:2], MIXED[6:])
+    options = DataOptions(config=str(config), max_words=2048)
+    batches = MicroBatches(RegionDataset(options, golden_processor, 0, BadItems()), 2, 1, 0, 0, 1)
+    chosen = [batches.indices(number) for number in range(2)]
+    expected = [batches[number] for number in range(2)]
+    assert len(batches.dataset) == 4
+    spawned = DataLoader(
+        Reader(batches.dataset), batch_size=None, sampler=chosen, num_workers=1, multiprocessing_context="spawn"
+    )
+    for batch, other in zip(spawned, expected, strict=True):
+        same(batch, other)
 
 
 def test_an_item_that_fails_is_told_and_the_others_stay(golden_processor, tmp_path):
     config = write_data(tmp_path, MIXED[:2])
     options = DataOptions(config=str(config), max_words=2048)
     batches = MicroBatches(RegionDataset(options, golden_processor, 0, BadItems()), 2, 1, 0, 0, 1)
-    batches.dataset.entries[1].picture.write_bytes(b"no picture any more")
+    batches.dataset.entry(1).picture.write_bytes(b"no picture any more")
     batch = batches[0]
     assert batch.inputs.batch_size == 0, "both items are about that picture"
     assert len(batch.failed) == 2

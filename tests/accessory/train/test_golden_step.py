@@ -13,9 +13,10 @@ from accessory.config import RunOptions, load_options
 from accessory.data.dataset import RegionDataset
 from accessory.data.loader import MicroBatches
 from accessory.data.sources import BadItems
-from accessory.main import build
-from accessory.train.freeze import freeze
+from accessory.runtime.distributed import World
+from accessory.train.build import build
 from accessory.train.loss import batch_losses
+from accessory.train.places import Places
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.weights.names import to_ours, to_released
 from tests.accessory.runs import FREEZE, golden_items, read_metrics, run, write_data, write_run
@@ -68,13 +69,13 @@ def test_clipping_does_not_change_the_reported_norm(tmp_path, golden_facts, gold
 @pytest.mark.parametrize("stage", [1, 2])
 def test_trainable_names_and_the_gradients_of_single_parameters(tmp_path, golden_facts, golden_tensors, stage):
     options = load_options(RunOptions, written(tmp_path, golden_facts, "points", stage))
-    model, tokenizer = build(options.model, 0, torch.device("cpu"))
-    trained = freeze(model, options.train.freeze)
+    _, model, tokenizer = build(options, World(0, 1, torch.device("cpu")))
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert sorted(to_released(name).name for name in trained) == sorted(golden_facts["trainable"][f"stage{stage}"])
 
     dataset = RegionDataset(options.data, Processor(model.config, tokenizer), 0, BadItems())
     batch = MicroBatches(dataset, 2, 1, 0, 0, 1)[0]
-    losses = batch_losses(model, batch, marks=False, patches=False)
+    losses = batch_losses(model, batch, Places.of(batch, model.config), marks=False, patches=False)
     assert losses[1:].tolist() == [0, 0]
     (losses[0] / batch.target_count).backward()
     parameters = dict(model.named_parameters())

@@ -16,43 +16,23 @@ LOGITS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, math.log(2), 0.0, 0.0], [math
 """Three states that a head of one-to-one makes scores of: probabilities 1/4 …; 1/5, 2/5, 1/5, 1/5; 5/8, 1/8 …"""
 
 
-def fake_model(slots=2, visual_length=3):
-    """A model whose head and last norm hand on what they get, whose visual prefix is the slots and a tag."""
-    config = SimpleNamespace(prompts=SimpleNamespace(num_slots=slots), visual_length=visual_length)
-    return SimpleNamespace(config=config, llm=SimpleNamespace(output=lambda states: states, norm=lambda states: states))
+def fake_model():
+    """A model whose head and last norm hand on what they get."""
+    return SimpleNamespace(llm=SimpleNamespace(output=lambda states: states, norm=lambda states: states))
 
 
-def test_target_loss_sums_over_targets_predicted_one_before():
-    hidden = torch.cat([torch.full((2, 4), 9.0), LOGITS]).unsqueeze(0)  # two visual positions, three of text
-    labels = torch.tensor([[0, 1, 3]])
-    # Label 1 is predicted by the first text state (1/4), label 3 by the second (1/5); the third predicts nothing.
-    assert target_loss(fake_model(), hidden, labels).item() == pytest.approx(math.log(4) + math.log(5))
-
-
-def test_target_loss_ignores_label_0_and_the_first_position():
-    hidden = LOGITS.unsqueeze(0)
-    assert target_loss(fake_model(), hidden, torch.tensor([[2, 0, 0]])).item() == 0
-    assert target_loss(fake_model(), hidden, torch.tensor([[2, 0, 1]])).item() == pytest.approx(-math.log(2 / 5))
-
-
-def marked(pieces):
-    """A batch as far as the loss at marks looks into it."""
-    return SimpleNamespace(slot_pieces=torch.tensor(pieces))
+def test_target_loss_sums_over_targets():
+    # Probabilities 1/4 of token 1 by the first state, 1/5 of token 3 by the second.
+    loss = target_loss(fake_model(), LOGITS[:2], torch.tensor([1, 3]))
+    assert loss.item() == pytest.approx(math.log(4) + math.log(5))
+    assert target_loss(fake_model(), LOGITS[:0], torch.tensor([], dtype=torch.int64)).item() == 0
 
 
 def test_mark_loss_sums_over_slots_each_a_mean_over_its_pieces():
-    # BOS, slots 1 and 2, end_vp, text: a prefix of 3.
-    hidden = torch.stack([torch.full((4,), 9.0), LOGITS[1], LOGITS[2], torch.full((4,), 9.0), LOGITS[0]]).unsqueeze(0)
-    both = marked([[[1, 2, -1], [0, 3, 0]]])
+    both = torch.tensor([[1, 2, -1], [0, 3, 0]])
     expected = -(math.log(2 / 5) + math.log(1 / 5)) / 2 - (2 * math.log(5 / 8) + math.log(1 / 8)) / 3
-    assert mark_loss(fake_model(), hidden, both).item() == pytest.approx(expected)
-    second = marked([[[-1, -1], [0, -1]]])
-    assert mark_loss(fake_model(), hidden, second).item() == pytest.approx(-math.log(5 / 8))
-
-
-def test_mark_loss_without_labels_is_zero():
-    hidden = LOGITS.unsqueeze(0)
-    assert mark_loss(fake_model(), hidden, marked([[[-1], [-1]]])).item() == 0
+    assert mark_loss(fake_model(), LOGITS[1:], both).item() == pytest.approx(expected)
+    assert mark_loss(fake_model(), LOGITS[2:], torch.tensor([[0, -1]])).item() == pytest.approx(-math.log(5 / 8))
 
 
 def sequence_of_boxes(config):
@@ -87,6 +67,7 @@ def test_patch_loss_reads_the_patch_under_a_point_and_under_the_middle_of_a_box(
     embedded[0, at] = LOGITS[1:]
     slots = PromptSlots(torch.tensor([[point, box]]), torch.tensor([[True, False]]), torch.ones(1, 2).bool())
     batch = SimpleNamespace(inputs=SimpleNamespace(slots=slots), label_pieces=torch.tensor([[[1, -1], [0, 2]]]))
+    places = SimpleNamespace(label_rows=torch.tensor([0, 0]), label_slots=torch.tensor([0, 1]))
     model = SimpleNamespace(config=config, llm=fake_model().llm)
     expected = -math.log(2 / 5) - (math.log(5 / 8) + math.log(1 / 8)) / 2
-    assert patch_loss(model, embedded, batch).item() == pytest.approx(expected)
+    assert patch_loss(model, embedded, batch, places).item() == pytest.approx(expected)

@@ -1,16 +1,26 @@
 """The small parts of the trainer: what is frozen, the rate of a step, the optimiser's groups."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from accessory.config import TrainOptions
+from accessory.runtime.distributed import World
 from accessory.train.freeze import freeze
-from accessory.train.optim import build_optimizers
+from accessory.train.gradients import trained_parts
+from accessory.train.optim import Optimizers
 from accessory.train.schedule import learning_rate
 from SPHINX_V.config import tiny
 from SPHINX_V.errors import ConfigError
 from SPHINX_V.model.sphinx_v import SphinxV
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def optimizers_of(module, options):
+    return Optimizers(trained_parts(module, ALONE), options)
 
 
 def model():
@@ -95,8 +105,9 @@ def test_biases_and_norms_do_not_decay():
     module = model()
     freeze(module, ["c"])
     options = TrainOptions(lr=1e-3, batch_size=1, weight_decay=0.1, betas=(0.9, 0.98))
-    (adamw,) = build_optimizers(module, options).optimizers
-    decayed, kept = adamw.param_groups
+    built = optimizers_of(module, options)
+    assert built.muon is None
+    decayed, kept = built.adamw.param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
     assert [parameter.shape for parameter in decayed["params"]] == [(3, 2)]
     assert len(kept["params"]) == 3, "the bias of a, both of ab; c is frozen"
@@ -111,8 +122,9 @@ def test_muon_takes_matrices_and_leaves_tables_vectors_and_frozen_parts():
     module.output = torch.nn.Linear(3, 5, bias=False)
     freeze(module, ["frozen"])
     options = TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3)
-    adamw, muon = build_optimizers(module, options).optimizers
-    assert [p is module.inner.weight for group in muon.param_groups for p in group["params"]] == [True]
+    built = optimizers_of(module, options)
+    adamw = built.adamw
+    assert [p is module.inner.weight for group in built.muon.param_groups for p in group["params"]] == [True]
     rest = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert rest == {id(module.tok_embeddings.weight), id(module.inner.bias), id(module.output.weight)}
 
@@ -126,22 +138,60 @@ def test_muon_steps_on_kernels_as_on_matrices_of_their_windows():
     with torch.no_grad():
         matrix.weight.copy_(kernel.weight.flatten(1))
     module = torch.nn.ModuleList([kernel, matrix, depthwise])
-    optimizers = build_optimizers(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
-    adamw, _ = optimizers.optimizers
-    assert [p is depthwise.weight for group in adamw.param_groups for p in group["params"]] == [True]
+    optimizers = optimizers_of(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
+    assert [p is depthwise.weight for group in optimizers.adamw.param_groups for p in group["params"]] == [True]
     start = matrix.weight.detach().clone()
     for step in range(3):
         gradient = torch.randn(3, 8, generator=torch.Generator().manual_seed(step))
         kernel.weight.grad, matrix.weight.grad = gradient.view(3, 2, 2, 2).clone(), gradient.clone()
-        optimizers.step()
-        optimizers.zero_grad()
-        assert kernel.weight.grad is None
+        optimizers.step(torch.tensor(True))
     assert (matrix.weight - start).abs().max() > 1e-3
     assert torch.equal(kernel.weight.flatten(1), matrix.weight)
 
 
 def test_rates_of_both_optimisers_keep_their_ratio():
     module = torch.nn.Linear(4, 3)
-    optimizers = build_optimizers(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
+    optimizers = optimizers_of(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=4e-3))
     optimizers.set_rate(0.5)
-    assert [group["lr"] for o in optimizers.optimizers for group in o.param_groups] == [5e-4, 2e-3]
+    assert [group["lr"] for o in (optimizers.adamw, optimizers.muon) for group in o.param_groups] == [5e-4, 2e-3]
+
+
+@pytest.mark.parametrize("muon", [None, 4e-3])
+def test_a_step_that_does_not_count_changes_nothing(muon):
+    module = model()
+    optimizers = optimizers_of(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=muon))
+
+    def step(good, value):
+        for parameter in module.parameters():
+            parameter.grad = torch.full_like(parameter, value)
+        optimizers.step(torch.tensor(good))
+
+    def everything():
+        tensors = [*module.parameters(), *(tensor for _, _, tensor in optimizers.states())]
+        return [tensor.detach().clone() for tensor in tensors]
+
+    step(True, 1.0)
+    before = everything()
+    step(False, math.nan)
+    assert all(torch.equal(old, new) for old, new in zip(before, everything()))
+    step(True, 1.0)
+    assert not any(torch.equal(old, new) for old, new in zip(before, everything()) if new.ndim > 1)
+
+
+@pytest.mark.parametrize("muon", [None, 4e-3])
+def test_states_before_the_first_step_are_those_that_the_optimisers_begin_with(muon):
+    """Read back before any step, a state goes on as it would have."""
+
+    def trained(states_first):
+        torch.manual_seed(0)
+        module = model()
+        optimizers = optimizers_of(module, TrainOptions(lr=1e-3, batch_size=1, muon_lr=muon))
+        if states_first:
+            assert {key for _, key, _ in optimizers.states()} >= {"step", "exp_avg", "exp_avg_sq"}
+        for value in (1.0, -0.5):
+            for parameter in module.parameters():
+                parameter.grad = torch.full_like(parameter, value)
+            optimizers.step(torch.tensor(True))
+        return [*module.parameters(), *(tensor for _, _, tensor in optimizers.states())]
+
+    assert all(torch.equal(one, other) for one, other in zip(trained(True), trained(False)))

@@ -82,7 +82,7 @@ def test_one_seed_gives_the_same_metrics_and_another_does_not(alone, tmp_path):
 
 
 def test_metrics_have_the_promised_keys(alone):
-    promised = {"step", "loss", "grad_norm", "lr", "tokens", "samples", "step_time"}
+    promised = {"step", "loss", "grad_norm", "lr", "tokens", "samples", "targets", "step_time"}
     for number, line in enumerate(alone[0], start=1):
         assert set(line) == promised | {"mark_loss", "patch_loss"}
         assert line["step"] == number

@@ -10,7 +10,8 @@ from PIL import Image
 
 from accessory.data.convert.coco import main
 from accessory.data.convert.masks import segmentation_mask
-from accessory.data.sources import BadItems, read_entries
+from accessory.data.index import build_index, index_place
+from accessory.data.sources import read_sources
 from SPHINX_V.prompts import Box, Point
 from tests.house.repo import ROOT
 
@@ -116,7 +117,10 @@ def test_points_are_the_mask_s_or_the_centre_of_the_box(convert):
 
 def test_training_reads_what_is_written(convert):
     _, folder = convert(small())
-    entries = read_entries(folder / "data.yaml", 10, "refuse", BadItems())
+    entries = []
+    for source in read_sources(folder / "data.yaml"):
+        file = build_index(source.path, index_place(source.path, None))
+        entries += [source.entry(file.item(number), file.where(number), 10) for number in file.numbers]
     assert len(entries) == 6
     assert all(entry.picture is not None and entry.picture.is_file() for entry in entries)
     assert {type(prompt) for entry in entries for prompt in entry.annotation.prompts} == {Box, Point}

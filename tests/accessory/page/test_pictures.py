@@ -4,7 +4,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from accessory.eval.pictures import LARGEST, marked_picture, scaled
+from accessory.page.pictures import LARGEST, marked_picture, scaled
 from SPHINX_V.prompts import Box, Mask, Point, Scribble
 from tests.accessory.eval.small_items import picture_at
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
-from PIL import Image, ImageOps
+from PIL import Image
 
 from SPHINX_V.overlay import draw_marks
+from SPHINX_V.processing.image import open_picture
 from SPHINX_V.prompts import Box, Mask, Point, Prompt, Scribble
 
 SIDE = 640  # pixels of the longer side that a small picture may grow to
@@ -21,10 +22,9 @@ def marked_picture(
     """The picture with its numbered marks, RGB. A small one is enlarged a whole number of times, up to `side` pixels, a
     large one is reduced to `largest`.
 
-    `mark_size`: 2 for a picture that will be shown at half its pixels.
+    `mark_size`: 2 for a picture that will be shown at half its pixels. Raises DataError as `open_picture` does.
     """
-    with Image.open(path) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    picture = open_picture(path)
     longer = max(picture.size)
     scale = max(1, side // longer) if longer <= largest else largest / longer
     if scale != 1:

@@ -1,0 +1,130 @@
+"""Checkpoints to pass on from a model that may be split over processes: our folder and the released layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from accessory.runtime.distributed import World
+from SPHINX_V.errors import CheckpointError
+from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.weights.entries import Entry
+from SPHINX_V.weights.folder import save_folder
+from SPHINX_V.weights.local_part import is_distributed
+from SPHINX_V.weights.released_write import check_shards, save_released
+from SPHINX_V.weights.tensor_files import TensorInfo
+
+# What the first process says in place of a tensor's number.
+_DONE, _FAILED = -1, -2
+
+
+def full_state(model: nn.Module, world: World) -> Iterator[tuple[str, Tensor | None]]:
+    """Names and whole tensors of the model's state, one after another: on the CPU of the first process, None elsewhere.
+
+    All processes take all of them, in step: a split tensor is put together on every device, and is gone from there
+    before the next. What comes from a model on the CPU may share its memory: copy it, do not change it.
+    """
+    for name, tensor in model.state_dict().items():
+        yield name, _whole(tensor, world)
+
+
+def export_folder(
+    path: str | os.PathLike[str],
+    model: SphinxV,
+    world: World,
+    tokenizer_bytes: bytes,
+    *,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes one of our folders from the first process; all processes call it, and return when it is written.
+
+    In memory is one whole tensor at a time. `dtype` converts the weights; without, each is written as it is. Raises
+    UsageError where `path` is taken, and on the other processes CheckpointError for whatever the first one raised.
+    """
+
+    def write(entries: list[Entry]) -> None:
+        save_folder(path, entries, model.config, tokenizer_bytes, overwrite=overwrite)
+
+    _export(path, model, world, dtype, write)
+
+
+def export_released(
+    path: str | os.PathLike[str],
+    model: SphinxV,
+    world: World,
+    tokenizer_bytes: bytes,
+    *,
+    shards: int = 1,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> None:
+    """As `export_folder`, but the released layout of `shards` files; in memory are one shard and one whole tensor.
+
+    Every tensor is put together once per shard. Raises UsageError also where `shards` does not divide a split
+    dimension.
+    """
+
+    def write(entries: list[Entry]) -> None:
+        save_released(path, entries, model.config, tokenizer_bytes, shards=shards, overwrite=overwrite)
+
+    check_shards(_entries(model.state_dict(), lambda name: torch.empty(0)), shards)
+    _export(path, model, world, dtype, write)
+
+
+def _export(
+    path: str | os.PathLike[str],
+    model: nn.Module,
+    world: World,
+    dtype: torch.dtype | None,
+    write: Callable[[list[Entry]], None],
+) -> None:
+    """The first process writes, and says which tensor it needs next; the others help to put that together."""
+    state = model.state_dict()
+    numbers = {name: number for number, name in enumerate(state)}
+    if not world.is_main:
+        _serve(list(state.values()), path, world)
+        return
+
+    def read(name: str) -> Tensor:
+        _tell(world, numbers[name])
+        whole = _whole(state[name], world)
+        assert whole is not None
+        return whole
+
+    last = _FAILED
+    try:
+        write([entry.cast(dtype) for entry in _entries(state, read)])
+        last = _DONE
+    finally:
+        _tell(world, last)
+
+
+def _serve(tensors: list[Tensor], path: str | os.PathLike[str], world: World) -> None:
+    while (number := _tell(world, 0)) >= 0:
+        _whole(tensors[number], world)
+    if number == _FAILED:
+        raise CheckpointError(f"{os.fspath(path)}: the first process could not write it; its message says why.")
+
+
+def _tell(world: World, number: int) -> int:
+    """What the first process says, on all of them; the others say 0."""
+    return int(world.sum_over_all(torch.tensor(number, device=world.device)).item())
+
+
+def _entries(state: Mapping[str, Tensor], read: Callable[[str], Tensor]) -> list[Entry]:
+    def entry(name: str, tensor: Tensor) -> Entry:
+        return Entry(name, TensorInfo(tuple(tensor.shape), tensor.dtype), lambda: read(name))
+
+    return [entry(name, tensor) for name, tensor in state.items()]
+
+
+def _whole(tensor: Tensor, world: World) -> Tensor | None:
+    """The whole tensor on the CPU of the first process; where it is split, all of them must call it."""
+    tensor = tensor.detach()
+    if is_distributed(tensor):
+        tensor = tensor.full_tensor()
+    return tensor.cpu() if world.is_main else None

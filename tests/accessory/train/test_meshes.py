@@ -1,0 +1,90 @@
+"""A run's losses and gradient norms do not depend on the grid of processes, its mode, or what is computed twice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.accessory.runs import FREEZE, MIXED, read_metrics, run, write_data, write_run
+from tests.house.repo import ROOT
+
+STEPS = 5
+SAME = 1e-5
+ROUNDED = 0.05  # eight bits of bfloat16
+TWO = {
+    "ddp": ["parallel.mode=ddp", "train.batch_size=2"],
+    "sdp": ["parallel.mode=sdp", "train.batch_size=2"],
+    "fsdp": ["parallel.mode=fsdp", "train.batch_size=1", "train.accumulation=2", "train.packing=true"],
+    "tensor": ["parallel.tensor=2"],
+    "tensor-packed": ["parallel.tensor=2", "parallel.recompute=selective", "train.packing=true"],
+}
+FOUR = {
+    "tensor-ddp": ["parallel.tensor=2", "train.batch_size=2"],
+    "tensor-sdp": ["parallel.tensor=2", "parallel.mode=sdp", "train.batch_size=1", "train.accumulation=2"],
+    "tensor-fsdp": ["parallel.tensor=2", "parallel.mode=fsdp", "parallel.recompute=full", "train.batch_size=2"],
+}
+
+
+# What neither stage trains: the visual encoder, whose views are split over tensor ranks.
+EVERYTHING = {
+    "tensor": ["parallel.tensor=2"],
+    "fsdp": ["parallel.mode=fsdp", "parallel.recompute=full", "train.batch_size=2"],
+    "bfloat16": ["parallel.tensor=2", "parallel.dtype=bfloat16"],
+}
+
+
+def torchrun(processes, *arguments, timeout=600):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return subprocess.run(
+        [*command, "-m", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def written(folder, stage):
+    return write_run(
+        folder,
+        write_data(folder, MIXED),
+        batch_size=4,
+        freeze=FREEZE.get(stage, []),
+        max_steps=STEPS,
+        warmup_epochs=0.0,
+        mark_loss=0.5,
+        data={"box_jitter": True},
+    )
+
+
+def check(folder, stage, processes, layouts):
+    config = written(folder, stage)
+    expected = run(config)
+    runs = [",".join([name, *overrides]) for name, overrides in layouts.items()]
+    done = torchrun(processes, "tests.accessory.train.mesh_worker", str(config), str(folder), *runs)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in layouts:
+        metrics = read_metrics(folder / name)
+        assert len(metrics) == STEPS
+        rounding = ROUNDED if name == "bfloat16" else SAME
+        for line, reference in zip(metrics, expected):
+            assert line["tokens"] == reference["tokens"]
+            for key in ("loss", "grad_norm", "mark_loss"):
+                assert line[key] == pytest.approx(reference[key], rel=rounding), (name, line["step"], key)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_two_processes_equal_one(tmp_path, stage):
+    check(tmp_path, stage, 2, TWO)
+
+
+def test_two_processes_equal_one_where_everything_is_trained(tmp_path):
+    check(tmp_path, None, 2, EVERYTHING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2])
+def test_four_processes_equal_one(tmp_path, stage):
+    check(tmp_path, stage, 4, FOUR)
