@@ -31,9 +31,16 @@ _SCALE = re.compile(
 )
 _PLACE = re.compile(r"<?\b(?:region|mark|point|box|object)s?\s*#?\s*\d+\b>?", re.I)
 
+_LIST = re.compile(r"^1[.)]\s+")  # the first of two lines, so there is one grade in it
+
 _NAME = re.compile(r"\b([AB])\b\)?\s*[:=]")
 # A minus after a digit or a letter stands between two things: "8-7" is 8 and 7, but "-1 -1" is below the scale.
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?!\w|\.\d|%)")
+# Words that may stand between the two. Others say that the second number is something else: "8 (for detail 9)".
+_BETWEEN = set(
+    "a b and vs versus to is are gets get receives has for of the with while whereas first second one other in points"
+    " assistant answer response reply model candidate reference score scores grade grades rating".split()
+)
 # What may follow two grades that open a line, when it has numbers of its own: prose, but no word that adds a third.
 _PROSE = re.compile(r"^[\s.;:,)\]}(—–-]*(?!(?:and|or|to|vs|out|plus)\b)[^\W\d]", re.I)
 
@@ -46,12 +53,14 @@ def parse_grades(text: str, *, cut: bool = False) -> tuple[float, float] | None:
     line, is_last = _first_line(text)
     if cut and is_last:
         return None
-    line = _BOTH.sub(" ", _PLACE.sub(" ", _SCALE.sub(" ", line)))
+    line = _BOTH.sub(" ", _PLACE.sub(" ", _SCALE.sub(" ", _LIST.sub("", line))))
     line = _SECOND.sub("B", _FIRST.sub("A", line))
     if _NAME.findall(line)[:1] == ["B"]:
         return None  # another order than asked for
     found = list(_NUMBER.finditer(line))
     if len(found) < 2 or (len(found) > 2 and not _opens_with_two(line, found)):
+        return None
+    if not _BETWEEN.issuperset(re.findall(r"[^\W\d]+", line[found[0].end() : found[1].start()].lower())):
         return None
     first, second = (float(match[0].replace("−", "-")) for match in found[:2])
     within = all(LOWEST <= grade <= HIGHEST for grade in (first, second))
