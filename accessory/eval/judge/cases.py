@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from accessory.eval.predict import Prediction
 from SPHINX_V.errors import DataError
 from SPHINX_V.prompts import Prompt
 
-_FIELDS = tuple(field.name for field in fields(Prediction))
+_FIELDS = ("image_name", "question_id", "question", "prediction", "answer")
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class Endpoint:
         # An account without money answers 429 too, and will go on doing so.
         for_all = status in _FOR_ALL or "insufficient_quota" in (error.code, error.type)
         again = not for_all and (status in _AGAIN or status >= 500)
-        return Fault(what, again, for_all, _retry_after(error.response.headers))
+        return Fault(what, again, for_all, retry_after(error.response.headers))
 
     def _said(self, message: object) -> str:
         """A message of the endpoint, short and without the key."""
@@ -170,7 +170,7 @@ def wait_before_next(attempt: int, asked: float | None, options: JudgeOptions, c
     return min(options.longest_wait, options.first_wait * 2.0**attempt) * (0.5 + 0.5 * chance)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that an answer asks to wait for: Retry-After as a number or a date, or retry-after-ms."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")

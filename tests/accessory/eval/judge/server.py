@@ -45,7 +45,7 @@ def problem(status: int, message: str = "no", headers: Headers | None = None, **
 
 
 class JudgeServer:
-    """Answers as `answers(request)` says. `requests` are the bodies it has got, `times` when, `most` how many at once."""
+    """Answers as `answers(request)` says. `requests` are the bodies it got, `times` when, `most` how many at once."""
 
     def __init__(self, answers: Callable[[dict[str, Any]], Answer]) -> None:
         self.answers = answers
