@@ -20,7 +20,7 @@ from accessory.eval.items import read_items
 from accessory.eval.judge.cases import Case, cases_of, cases_without_items, read_contexts, read_predictions
 from accessory.eval.judge.dlc import DlcProtocol, cases_of_objects, read_objects
 from accessory.eval.judge.estimate import estimate, spent
-from accessory.eval.judge.judgements import Judgement, read_judgements
+from accessory.eval.judge.judgements import Judgement, check_each_once, read_judgements
 from accessory.eval.judge.protocols import JudgeProtocol
 from accessory.eval.judge.registry import PROTOCOLS
 from accessory.eval.judge.request import Reply
@@ -117,7 +117,11 @@ def _outs(given: argparse.Namespace) -> list[Path]:
         if len(paths) > 1:
             raise UsageError(f"--out names one file, {len(paths)} prediction files are given; leave it out.")
         return [Path(given.out)]
-    return [path.with_name(f"{path.stem}.judged.jsonl") for path in paths]
+    outs = [path.with_name(f"{path.stem}.judged.jsonl") for path in paths]
+    twice = next((out for out in outs if outs.count(out) > 1), None)
+    if twice is not None:
+        raise UsageError(f"judgements of two prediction files would go to {twice}; judge them one by one, with --out.")
+    return outs
 
 
 def _dry_run(protocol: JudgeProtocol, cases: Sequence[Case], store: ReplyStore, picture: Path) -> None:
@@ -137,6 +141,7 @@ def _judge(given: argparse.Namespace) -> int:
         raise UsageError(f"name the --protocol: {', '.join(PROTOCOLS)}.")
     options, outs = _options(given), _outs(given)
     protocol, jobs = _jobs(given, options)
+    check_each_once((case.dataset, case.question_id) for cases in jobs for case in cases)
     cache = Path(options.cache) if options.cache is not None else outs[0].with_name("judge_cache.jsonl")
     judgements: list[Judgement] = []
     paid: list[Reply] = []

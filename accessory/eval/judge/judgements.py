@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,11 +86,11 @@ def check_one_judge(identities: Iterable[Identity]) -> None:
         )
 
 
-def check_each_once(judgements: Sequence[Judgement]) -> None:
-    """Raises UsageError for a case that is judged twice: it would count twice."""
+def check_each_once(questions: Iterable[tuple[str, int | str]]) -> None:
+    """Raises UsageError for a (dataset, question_id) that stands twice: it would count twice."""
     seen: set[tuple[str, str]] = set()
-    for one in judgements:
-        key = (one.dataset, str(one.question_id))
+    for dataset, question_id in questions:
+        key = (dataset, str(question_id))
         if key in seen:
-            raise UsageError(f"question {one.question_id} of {one.dataset} is judged twice; name each file once.")
+            raise UsageError(f"question {question_id} of {dataset} is there twice; name each file once.")
         seen.add(key)

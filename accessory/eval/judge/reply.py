@@ -37,10 +37,11 @@ _NAME = re.compile(r"\b([AB])\b\)?\s*[:=]")
 # A minus after a digit or a letter stands between two things: "8-7" is 8 and 7, but "-1 -1" is below the scale.
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?!\w|\.\d|%)")
 # Words that may stand between the two. Others say that the second number is something else: "8 (for detail 9)".
-_BETWEEN = set(
-    "a b and vs versus to is are gets get receives has for of the with while whereas first second one other in points"
-    " assistant answer response reply model candidate reference score scores grade grades rating".split()
-)
+_BETWEEN = {
+    "a", "b", "and", "vs", "versus", "to", "is", "are", "gets", "get", "receives", "has", "for", "of", "the", "with",
+    "while", "whereas", "first", "second", "one", "other", "in", "points", "assistant", "answer", "response",
+    "reply", "model", "candidate", "reference", "score", "scores", "grade", "grades", "rating",
+}  # fmt: skip
 # What may follow two grades that open a line, when it has numbers of its own: prose, but no word that adds a third.
 _PROSE = re.compile(r"^[\s.;:,)\]}(—–-]*(?!(?:and|or|to|vs|out|plus)\b)[^\W\d]", re.I)
 

@@ -60,7 +60,7 @@ def summarise(judgements: Sequence[Judgement]) -> Summary:
     if not judgements:
         raise UsageError("there is no judgement to summarise; judge some predictions first.")
     check_one_judge(one.identity for one in judgements)
-    check_each_once(judgements)
+    check_each_once((one.dataset, one.question_id) for one in judgements)
     first = judgements[0]
     protocol = PROTOCOLS.get(first.protocol)
     if protocol is None:

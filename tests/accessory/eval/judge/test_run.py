@@ -98,14 +98,27 @@ def test_equal_cases_are_paid_for_once(tmp_path):
     items, predictions = write_suite(tmp_path, "natural_QA_box", [("8", "4")])
     twin = predictions.with_name("twin.jsonl")
     twin.write_bytes(predictions.read_bytes())
-    arguments = ["--items", str(items), str(items)]
     with judge_server(by_the_answers) as server:
         base = command(items, predictions, server.base_url)
         assert main(base) == 0
         assert main([str(twin), *base[1:]]) == 0
-        # The same case twice in one table would count twice.
-        assert main([str(predictions), str(twin), *arguments, *base[3:]]) == 2
     assert len(server.requests) == 1
+
+
+def test_a_case_that_would_count_twice_is_refused_before_it_is_paid_for(suite, capsys):
+    items, predictions = suite
+    twin = predictions.with_name("twin.jsonl")
+    twin.write_bytes(predictions.read_bytes())
+    old = predictions.with_name(f"{predictions.stem}.json")
+    old.write_text("[]")
+    with judge_server(by_the_answers) as server:
+        base = command(items, predictions, server.base_url)
+        both = ["--items", str(items), str(items), *base[3:]]
+        assert main([str(predictions), str(twin), *both]) == 2
+        assert "question 1 of natural_QA_box is there twice" in capsys.readouterr().err
+        assert main([str(predictions), str(old), *both]) == 2
+        assert "natural_QA_box.pred.judged.jsonl; judge them one by one" in capsys.readouterr().err
+    assert server.requests == []
 
 
 def test_what_decides_a_grade_decides_the_key(suite):
@@ -196,7 +209,7 @@ def test_a_wrong_key_ends_the_run_at_once_and_loses_nothing(tmp_path, capsys):
         assert len(lines_of(judged(predictions))) == valid
         valid = 99
         assert main(command(items, predictions, server.base_url, "--concurrency", "1")) == 0
-    assert len(server.requests) == valid // 99 + 20
+    assert len(server.requests) == 20 + 1
     assert len(lines_of(judged(predictions))) == 20
 
 
