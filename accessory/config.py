@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -156,6 +157,10 @@ class JudgeOptions(Options):
         fixed = sorted({"model", "messages", "stream", "n"} & set(value))
         if fixed:
             raise ValueError(f"{', '.join(fixed)} cannot be set: the protocol decides")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a field cannot be sent as JSON ({error})") from None
         return value
 
 

@@ -151,7 +151,7 @@ def _judge(given: argparse.Namespace) -> int:
             return 0
         with tqdm(total=sum(map(len, jobs)), unit="case", disable=None) as bar:
             for cases, out in zip(jobs, outs):
-                done, replies = judge_cases(cases, protocol, store, out, lambda _: bar.update() and None)
+                done, replies = judge_cases(cases, protocol, store, out, lambda _: bar.update())
                 judgements += done
                 paid += replies
     print(table(summarise(judgements)), end="")

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from accessory.eval.judge.endpoint import Endpoint
 from accessory.eval.judge.request import JudgeRequest, Reply
 from accessory.eval.judge.store import ReplyStore
-from SPHINX_V.errors import SphinxVError
 
 
 class Judge:
@@ -31,24 +30,21 @@ class Judge:
             mine = future is None
             if future is None:
                 future = self._under_way[request.key] = Future()
-        if mine:
-            self._answer(request, future)
-        return future.result()
+        return self._answer(request, future) if mine else future.result()
 
-    def _answer(self, request: JudgeRequest, future: Future[Reply]) -> None:
-        """Fills the future, with a reply or with why there is none. A later equal request may then try anew."""
+    def _answer(self, request: JudgeRequest, future: Future[Reply]) -> Reply:
+        """Gets the reply and fills the future, with it or with why there is none; a later request may then try anew."""
         try:
             with self._store.claim(request.key) as known:
                 reply = known or self._endpoint.send(request)
                 self._store.add(reply)
         except BaseException as error:
             future.set_exception(error)
-            if not isinstance(error, SphinxVError):
-                raise
-        else:
-            if known is None:
-                self.asked.append(reply)
-            future.set_result(reply)
+            raise
         finally:
             with self._guard:
                 del self._under_way[request.key]
+        if known is None:
+            self.asked.append(reply)
+        future.set_result(reply)
+        return reply

@@ -96,7 +96,7 @@ class Endpoint:
         try:
             import openai
         except ImportError:
-            raise UsageError('asking a judge needs the openai client: pip install "sphinx-v[judge]"') from None
+            raise UsageError('asking a judge needs the openai client: pip install -e ".[judge]"') from None
         key = self._environment.get(self._options.key_env, "").strip()
         if not key:
             raise UsageError(
@@ -122,7 +122,7 @@ class Endpoint:
             return self._refusal(error)
         except (openai.APIError, ValueError) as error:  # ValueError: a body that says it is JSON and is not
             return Fault(f"what came back cannot be read ({self._said(error)})", again=True)
-        reply = as_reply(request.key, values)
+        reply = reply_of(request.key, values)
         return reply or Fault("what came back is no chat completion", again=True)
 
     def _refusal(self, error: Any) -> Fault:
@@ -184,7 +184,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
 
 
-def as_reply(key: str, values: Any) -> Reply | None:
+def reply_of(key: str, values: Any) -> Reply | None:
     """The reply in a chat completion's values; None where they are something else. A refusal's words are its text."""
     choices = values.get("choices") if isinstance(values, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):

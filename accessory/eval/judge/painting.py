@@ -24,7 +24,7 @@ BOX_BRIGHTNESS = 0.8
 POINT_BRIGHTNESS = 0.7
 # A small picture is enlarged a whole number of times up to this longer side, so that numbers can be read on it.
 GROWN_SIDE = 1024
-# Endpoints refuse pictures above 5 MB (the strictest that is documented), and base64 adds a third.
+# Some endpoints refuse pictures above 5 MB, and base64 adds a third.
 MAX_BYTES = 3_500_000
 # Part of the cache's key. Raise it with any change to what this module or SPHINX_V.overlay paints.
 VERSION = 1

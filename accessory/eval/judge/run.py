@@ -24,7 +24,7 @@ def judge_cases(
     protocol: JudgeProtocol,
     store: ReplyStore,
     out: Path,
-    progress: Callable[[Judgement], None] | None = None,
+    progress: Callable[[Judgement], object] | None = None,
 ) -> tuple[list[Judgement], list[Reply]]:
     """Judges all cases, in their order; one JSON line each in `out`. Returns them, and the replies that were paid for.
 

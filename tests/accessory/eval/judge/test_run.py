@@ -323,6 +323,7 @@ MISUSES = [
     (["--protocol", "mdvp", "--model", "m"], "0 files of --items"),
     (["--protocol", "mdvp", "--model", "m", "--concurrency", "0"], "--concurrency: concurrency: .*greater than 0"),
     (["--protocol", "mdvp", "--model", "m", "--set", "model=x"], "model cannot be set"),
+    (["--protocol", "mdvp", "--model", "m", "--set", "x=2024-01-01"], "cannot be sent as JSON"),
     (["--protocol", "mdvp", "--model", "m", "--set", "x"], "write KEY=VALUE"),
     (["--protocol", "mdvp", "--model", "m", "--base_url", "localhost"], "begins with http"),
     (["--protocol", "dlc", "--model", "m"], "needs --items qa.json"),
