@@ -7,10 +7,12 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accessory.eval import scoring
+from accessory.config import JudgeOptions
+from accessory.eval import judging, scoring
 from accessory.eval.benchmark_page import MARKDOWN, write_benchmark_report
 from accessory.eval.controls import Control
 from accessory.eval.items import BenchmarkItem
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from SPHINX_V.sphinx_v import SPHINX_V_Model
 
 PREDICTIONS = "predictions"
+JUDGEMENTS = "judgements"
 
 
 def say(text: str) -> None:
@@ -106,7 +109,7 @@ def infer(
 
 
 def resources_of(answered: Sequence[Answered], similarity_model: str | None) -> Resources:
-    """What scoring these needs, and where something is not there, why."""
+    """What scoring these needs beside a judge, and where something is not there, why."""
     similarity, reason = None, ""
     if any(one.entry.kind == "labels" for one in answered):
         try:
@@ -125,11 +128,33 @@ def score(
     similarity_model: str | None = None,
     suite: str | None = None,
     partial: bool = False,
+    judge: tuple[JudgeOptions, Path] | None = None,
 ) -> list[Outcome]:
-    """The outcomes of prediction files, in order. All are read before the first is scored."""
-    answered = [read_answered(path, registry, roots, suite, partial) for path in paths]
-    resources = resources_of(answered, similarity_model)
-    return [scoring.score(one, resources) for one in answered]
+    """The outcomes of prediction files, in order. All are read before the first is scored.
+
+    `judge`: who judges, and the folder of its judgements; without it, judgements that lie beside the predictions are
+    taken.
+    """
+    given = [path for path in paths if not _is_judges(path)]
+    for path in (path for path in paths if _is_judges(path)):
+        say(f"{path}: is a judge's file, which is found by itself")
+    answered = {path: read_answered(path, registry, roots, suite, partial) for path in given}
+    if judge is None:
+        verdicts = judging.read_verdicts(answered)
+    else:
+        assert roots is not None, "a run knows where its pictures lie"
+        verdicts = judging.judge_all(list(answered.values()), roots, *judge)
+    resources = resources_of(list(answered.values()), similarity_model)
+    outcomes = []
+    for one in answered.values():
+        verdict = verdicts.get((one.suite, one.control))
+        judgements = {} if verdict is None else {one.suite: verdict}
+        outcomes.append(scoring.score(one, replace(resources, judgements=judgements)))
+    return outcomes
+
+
+def _is_judges(path: Path) -> bool:
+    return path.name.endswith(judging.ENDING) or path.name == judging.CACHE
 
 
 def report(
@@ -156,7 +181,8 @@ def run(options: EvalOptions) -> str | None:
     if int(os.environ.get("RANK", "0")):
         return None
     roots = roots_of(options.data_root, options.image_root)
-    outcomes = score(paths, registry, roots, options.similarity_model)
+    judge = None if options.judge is None else (options.judge, out / JUDGEMENTS)
+    outcomes = score(paths, registry, roots, options.similarity_model, judge=judge)
     facts = {
         "checkpoint": options.checkpoint,
         "type of weights": options.dtype or "the checkpoint's",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from accessory.config import Options
+from accessory.config import JudgeOptions, Options
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -39,4 +39,5 @@ class EvalOptions(Options):
     similarity_model: str | None = Field(
         default=None, description="folder of all-MiniLM-L6-v2 (default: that of the extra eval)"
     )
+    judge: JudgeOptions | None = Field(default=None, description="who judges free answers; absent: they are not judged")
     report: ReportOptions = ReportOptions()

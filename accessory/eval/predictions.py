@@ -121,28 +121,36 @@ class PredictionFile:
 
 
 def read_predictions(path: Path) -> PredictionFile:
-    """Predictions of a .jsonl file, or of a .json file with one list of them.
+    """Predictions of a file of JSON lines, or of one with a single list of them.
 
-    Half a line at the end of a .jsonl file is left out and reported. Raises DataError for a line that is not JSON, for
+    Half a line at the end is left out and reported. Raises DataError for a line that is not JSON, for
     a question that is answered twice, and for a file without any answer.
     """
-    if path.suffix == ".jsonl":
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); give a prediction file.") from None
-        kept = complete_lines(data)
-        values = [(number, parse_line(line, path, number)) for number, line in _lines(kept, path)]
-        cut = len(kept) != len(data)
-        found = [from_value(value, f"{path}, line {number}") for number, value in values]
-    else:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a prediction file.") from None
+    cut = False
+    if data.lstrip()[:1] == b"[" or path.suffix == ".json":
         listed = _as_list(read_json(path, "prediction file"), path)
-        cut = False
         found = [from_value(value, f"{path}, item {number}") for number, value in enumerate(listed)]
+    else:
+        kept = complete_lines(data)
+        cut = not _is_json(data[len(kept) :])
+        lines = _lines(kept if cut else data, path)
+        found = [from_value(parse_line(line, path, number), f"{path}, line {number}") for number, line in lines]
     if not found:
         raise DataError(f"{path}: holds no prediction.")
     _refuse_twice(found, path)
     return PredictionFile(path, tuple(found), cut)
+
+
+def _is_json(rest: bytes) -> bool:
+    """Whether what follows the last line break is nothing, or a whole line of a file that does not end in a break."""
+    try:
+        return not rest.strip() or json.loads(rest) is not None
+    except ValueError:
+        return False
 
 
 def _as_list(value: Any, path: Path) -> list[Any]:
@@ -169,11 +177,11 @@ def _lines(data: bytes, path: Path) -> list[tuple[int, str]]:
 
 
 def _refuse_twice(found: Iterable[Prediction], path: Path) -> None:
-    seen: set[int | str] = set()
+    seen: set[str] = set()
     for prediction in found:
-        if prediction.question_id in seen:
+        if str(prediction.question_id) in seen:
             raise DataError(f"{path}: question {prediction.question_id} is answered twice; keep one of the lines.")
-        seen.add(prediction.question_id)
+        seen.add(str(prediction.question_id))
 
 
 def part_of(path: Path, rank: int) -> Path:
@@ -212,17 +220,18 @@ def join(predictions: Sequence[Prediction], items: Sequence[BenchmarkItem], path
 
     Raises UsageError for answers to questions that the suite has not, and DataError for truths that differ.
     """
-    known = {item.question_id: item for item in items}
-    strangers = [one.question_id for one in predictions if one.question_id not in known]
+    # As texts: files of others hold 17 where the suite has "17".
+    known = {str(item.question_id) for item in items}
+    strangers = [one.question_id for one in predictions if str(one.question_id) not in known]
     if strangers:
         raise UsageError(
             f"{path}: answers question {strangers[0]}, which the suite has not ({len(strangers)} such answers); this is"
             " the prediction file of another suite."
         )
-    by_key = {one.question_id: one for one in predictions}
+    by_key = {str(one.question_id): one for one in predictions}
     joined = []
     for item in items:
-        one = by_key.get(item.question_id)
+        one = by_key.get(str(item.question_id))
         if one is None:
             continue
         if one.answer and one.answer.strip() != item.truth.strip():
@@ -237,7 +246,7 @@ def join(predictions: Sequence[Prediction], items: Sequence[BenchmarkItem], path
 def _completed(one: Prediction, item: BenchmarkItem) -> Prediction:
     return Prediction(
         image_name=item.image_name,
-        question_id=one.question_id,
+        question_id=item.question_id,
         question=one.question or item.question,
         prediction=one.prediction,
         answer=item.truth,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from accessory.eval.scores import SuiteScores
 from accessory.eval.suites.base import Resources
 from accessory.eval.suites.kinds import make_suite
 from SPHINX_V.errors import DataError, UsageError
+from SPHINX_V.prompts import Prompt
 
 _CONTROLS: tuple[Control, ...] = ("swap_marks", "no_marks")
 _OLD_ENDING = "_results"  # of the result files that users hold: LVIS_box_results.json
@@ -26,6 +27,7 @@ class Answered:
     """A suite's predictions, asked as they are or under a control, ready to be scored.
 
     `picture_root`: where the pictures lie, None where nobody said. `notes`: what a reader of the numbers must know.
+    `true_marks`: the marks of the suite's own items by question, where its file was read.
     """
 
     suite: str
@@ -35,6 +37,7 @@ class Answered:
     picture_root: Path | None = None
     notes: tuple[str, ...] = ()
     record: Record = field(default_factory=dict)
+    true_marks: Mapping[int | str, tuple[Prompt, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def read_answered(path: Path, registry: Registry, roots: Roots | None, suite: st
     _check_truths(predictions, entry, path)
     pictures = None if roots is None else roots.folder(entry.images)
     control = _control_of(path, record)
-    return Answered(name, entry, tuple(predictions), control, pictures, tuple(notes), record or {})
+    marks = {item.question_id: item.prompts for item in items}
+    return Answered(name, entry, tuple(predictions), control, pictures, tuple(notes), record or {}, marks)
 
 
 def _suite_of(

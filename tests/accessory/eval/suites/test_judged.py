@@ -60,9 +60,12 @@ def test_replies_that_cannot_be_read_leave_no_number():
 def test_values_that_some_items_lack_are_no_numbers():
     # As in DLC-Bench, where an object may have no negative questions.
     items = {"0": ItemJudgement({"positive": 1.0, "negative": 0.5}), "1": ItemJudgement({"positive": 0.5})}
-    judged = SuiteJudgement(
-        "j", "h", ("positive", "negative"), lambda v: {k: numpy.nanmean(v[k], -1) for k in v}, "positive", 1, items
-    )
+
+    def means(values):
+        there = {name: ~numpy.isnan(column) for name, column in values.items()}
+        return {n: numpy.where(there[n], values[n], 0).sum(-1) / numpy.maximum(1, there[n].sum(-1)) for n in values}
+
+    judged = SuiteJudgement("j", "h", ("positive", "negative"), means, "positive", 1, items)
     found = score("judged", SAID[:2], Resources(judgements={"small": judged}), protocol="mdvp")
     assert numbers(found)["positive"] == 0.75
     assert numbers(found)["negative"] == 0.5
