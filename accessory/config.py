@@ -178,6 +178,13 @@ class SaveOptions(Options):
     asynchronous: bool = Field(
         default=True, description="write beside training, from a copy in host memory; else training waits for the disk"
     )
+    dtype: Literal["float32", "bfloat16"] | None = Field(
+        default=None,
+        description="of the checkpoint at the end; without, trained weights are float32 as they were trained",
+    )
+    released_shards: int | None = Field(
+        default=None, gt=0, description="at the end write the released layout too, in so many files"
+    )
 
 
 class LogOptions(Options):

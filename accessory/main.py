@@ -9,15 +9,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from accessory.config import ParallelOptions, RunOptions, load_options
 from accessory.data.dataset import RegionDataset
 from accessory.data.sources import BadItems
-from accessory.parallel.layout import needs_group
+from accessory.parallel.layout import DTYPES, needs_group
 from accessory.runtime.distributed import World, world
 from accessory.runtime.signals import STOPPED, StopRequest
 from accessory.train.build import build
+from accessory.train.checks import check_layout
 from accessory.train.dry_run import dry_run
-from accessory.train.export import export_folder
+from accessory.train.export import check_released, export_folder, export_released
 from accessory.train.heldout import HeldOut, open_held_out
 from accessory.train.loggers import open_loggers
 from accessory.train.meters import Meters
@@ -26,13 +29,17 @@ from accessory.train.states import StateStore
 from accessory.train.trainer import Trainer
 from accessory.train.utilization import peak_flops
 from SPHINX_V.errors import ConfigError, SphinxVError
+from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.parallel import end_process
 from SPHINX_V.processing.processor import Processor
+from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.weights.publish import check_writable
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
+RELEASED = "released"
 STATES = "states"
+OPTIONS = "run.yaml"
 BAD_ITEMS = "bad_items.jsonl"
 
 
@@ -46,8 +53,11 @@ def train(options: RunOptions, this: World) -> Path | None:
     """One run from options to a checkpoint folder, whose path it returns; None where it was asked to stop, and has
     saved its state. A run whose folder holds states goes on from the newest."""
     output = Path(options.output)
+    check_layout(options, this.size)
     _prepare(output, this)
     module, model, tokenizer = build(options, this)
+    if options.save.released_shards is not None:
+        check_released(model, options.save.released_shards)
     processor = Processor(model.config, tokenizer)
     bad = BadItems(output / BAD_ITEMS)
     dataset = RegionDataset(options.data, processor, options.train.seed, bad, this.is_main, this.barrier)
@@ -57,6 +67,9 @@ def train(options: RunOptions, this: World) -> Path | None:
     trainer = Trainer(options, module, dataset, this, StateStore(output / STATES, this, options.save), heldout)
     with StopRequest() as stop:
         first = trainer.resume()
+        if this.is_main:
+            written = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
+            (output / OPTIONS).write_text(written, encoding="utf-8")
         if first and this.is_main:
             print(f"going on after step {first} of {trainer.total_steps}, from {output / STATES}")
         with _meters(options, trainer, first, this) as meters:
@@ -67,7 +80,7 @@ def train(options: RunOptions, this: World) -> Path | None:
                     f"{stop.signal or 'another process was asked'}: stopped, with the state saved in {output / STATES}"
                 )
             return None
-        export_folder(output / CHECKPOINT, model, this, tokenizer.serialized, overwrite=True)
+        _export(options, model, tokenizer, this)
     trainer.gather_bad()
     if this.is_main:
         report(options, trainer, bad, output)
@@ -84,6 +97,16 @@ def _prepare(output: Path, this: World) -> None:
     except OSError as error:
         raise ConfigError(f"output {output} cannot be written ({error.strerror}); name another folder.") from None
     this.barrier()
+
+
+def _export(options: RunOptions, model: SphinxV, tokenizer: Tokenizer, this: World) -> None:
+    output, dtype = Path(options.output), DTYPES[options.save.dtype] if options.save.dtype else None
+    export_folder(output / CHECKPOINT, model, this, tokenizer.serialized, dtype=dtype, overwrite=True)
+    if options.save.released_shards is not None:
+        shards = options.save.released_shards
+        export_released(
+            output / RELEASED, model, this, tokenizer.serialized, shards=shards, dtype=dtype, overwrite=True
+        )
 
 
 def _compare(dataset: RegionDataset, heldout: HeldOut, this: World) -> None:

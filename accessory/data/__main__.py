@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     counting = commands.add_parser("stats", help="figures of every source")
     for command in (checking, showing, counting):
         command.add_argument("config", metavar="CONFIG", help="YAML in the META form (path, type, root, ratio)")
+        command.add_argument("--only", default="", metavar="TEXT", help="only sources with this in their path")
         command.add_argument(
             "--preset", choices=sorted(PRESETS), default="sphinx_v_13b", help="model (default: %(default)s)"
         )
@@ -64,6 +65,7 @@ def run_check(given: argparse.Namespace) -> int:
         )
     options = check.CheckOptions(
         max_prompts=config.prompts.num_slots,
+        only=given.only,
         tolerance=given.tolerance,
         decode=given.decode,
         skip_pictures=given.skip_pictures,
@@ -79,7 +81,7 @@ def run_check(given: argparse.Namespace) -> int:
 def run_preview(given: argparse.Namespace) -> int:
     """Writes page and sheet and says where they are."""
     slots = PRESETS[given.preset]().prompts.num_slots
-    for path in preview(given.config, given.out, given.items, given.seed, slots):
+    for path in preview(given.config, given.only, given.out, given.items, given.seed, slots):
         print(path)
     return 0
 
@@ -88,7 +90,7 @@ def run_stats(given: argparse.Namespace) -> int:
     """Prints the figures."""
     tokenizer = None if given.tokenizer is None else Tokenizer.from_file(given.tokenizer)
     slots = PRESETS[given.preset]().prompts.num_slots
-    found = stats.collect(given.config, slots, tokenizer, given.workers, given.skip_pictures)
+    found = stats.collect(given.config, given.only, slots, tokenizer, given.workers, given.skip_pictures)
     print(stats.as_json(found) if given.json else stats.as_text(found))
     return 0
 

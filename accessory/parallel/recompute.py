@@ -9,6 +9,8 @@ from torch import nn
 
 from SPHINX_V.model.sphinx_v import SphinxV
 
+_PRODUCTS = 7  # matrices of a layer: wq, wk, wv, wo, w1, w3, w2
+
 
 def recompute(model: SphinxV, how: Literal["none", "selective", "full"]) -> None:
     """Changes how every layer of the language model keeps what its backward needs; results stay bit for bit.
@@ -37,16 +39,23 @@ def _wrap(layer: nn.Module, selective: bool) -> None:
 
 
 def _keep_products() -> Any:
-    from torch.utils.checkpoint import create_selective_checkpoint_contexts
+    from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
     aten = torch.ops.aten
-    kept = [
-        aten.mm.default,
-        aten.addmm.default,
-        aten.bmm.default,
+    attention = {
         aten._scaled_dot_product_flash_attention.default,
         aten._scaled_dot_product_efficient_attention.default,
         aten._scaled_dot_product_cudnn_attention.default,
         aten._scaled_dot_product_flash_attention_for_cpu.default,
-    ]
-    return create_selective_checkpoint_contexts(kept)
+    }
+    products = {False: 0, True: 0}  # of the layer so far, in forward and when it is computed again
+
+    def policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
+        kept = operation in attention
+        if operation == aten.mm.default:
+            products[context.is_recompute] += 1
+            # The last one's result goes into the layer's output alone, and backward needs it for nothing.
+            kept = products[context.is_recompute] < _PRODUCTS
+        return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+    return create_selective_checkpoint_contexts(policy)

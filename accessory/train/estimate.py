@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
@@ -13,8 +12,8 @@ from accessory.config import ModelOptions, RunOptions
 from accessory.data.dataset import RegionDataset
 from accessory.data.sampler import EpochBatches
 from accessory.data.sources import BadItems
-from accessory.runtime.distributed import check_grid
 from accessory.train.build import check_vocabulary, of_preset
+from accessory.train.checks import check_layout, check_losses
 from accessory.train.freeze import freeze
 from accessory.train.heldout import HeldOut, open_held_out
 from accessory.train.loggers import check_loggers
@@ -92,29 +91,6 @@ def estimate(options: RunOptions, processes: int, result: Path) -> Estimate:
     return Estimate(
         options, processes, count_parts(model), memory, work, len(heldout.items) if heldout else 0, tuple(remarks)
     )
-
-
-def check_layout(options: RunOptions, processes: int) -> int:
-    """The number of data ranks; raises ConfigError for a layout that cannot be."""
-    parallel = options.parallel
-    check_grid(processes, parallel.tensor)
-    data = processes // parallel.tensor
-    if options.train.muon_lr is not None and (parallel.tensor > 1 or (parallel.mode != "ddp" and data > 1)):
-        raise ConfigError(
-            f"train.muon_lr needs whole matrices, which parallel.tensor {parallel.tensor} and parallel.mode"
-            f" {parallel.mode} split; use parallel.mode ddp and parallel.tensor 1, or leave train.muon_lr out."
-        )
-    if options.train.packing and parallel.attention == "flash" and find_spec("flash_attn") is None:
-        raise ConfigError(
-            "parallel.attention is flash, but flash-attn is missing: pip install 'sphinx-v[flash]', or take varlen."
-        )
-    return data
-
-
-def check_losses(options: RunOptions, model: SphinxV) -> None:
-    """Raises ConfigError for an extra loss that this model has no place for."""
-    if options.train.mark_loss and model.config.llm.n_layers < 2:
-        raise ConfigError("train.mark_loss is taken one layer before the last; this model has one layer: set it to 0.")
 
 
 def check_output(output: Path, result: Path) -> None:

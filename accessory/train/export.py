@@ -71,8 +71,13 @@ def export_released(
     def write(entries: list[Entry]) -> None:
         save_released(path, entries, model.config, tokenizer_bytes, shards=shards, overwrite=overwrite)
 
-    check_shards(_entries(model.state_dict(), lambda name: torch.empty(0)), shards)
+    check_released(model, shards)
     _export(path, model, world, dtype, write)
+
+
+def check_released(model: SphinxV, shards: int) -> None:
+    """Raises UsageError where `shards` files cannot share a split dimension of the model."""
+    check_shards(_entries(model.state_dict(), lambda name: torch.empty(0)), shards)
 
 
 def _export(

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from accessory.config import TrainOptions
 from accessory.train.gradients import Part
-from SPHINX_V.errors import ConfigError
-from SPHINX_V.weights.local_part import is_distributed
 
 # Rows of these stand for tokens, places or words: single vectors, not maps between spaces.
 _TABLES = ("tok_embeddings.weight", "output.weight", "position_embedding")
@@ -119,9 +117,5 @@ def _mixes(part: Part) -> bool:
         return False
     if parameter.ndim > 2 and parameter.shape[1] == 1:
         return False
-    if is_distributed(parameter) and parameter.shape != part.local.shape:
-        raise ConfigError(
-            f"train.muon_lr needs whole matrices, and {part.name} {list(parameter.shape)} is split over processes; use"
-            " parallel.mode ddp and parallel.tensor 1, or leave train.muon_lr out."
-        )
+    assert parameter.shape == part.local.shape, "Muon needs whole matrices; `checks.check_layout` sees to it"
     return True

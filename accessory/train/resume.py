@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,16 @@ def state_tensors(engine: StepEngine) -> dict[str, Tensor]:
     Frozen weights are not among them: they come from where the run started. What optimisers keep of a split parameter
     is split as that is, so that another layout can take it over.
     """
-    tensors: dict[str, Tensor] = {f"model.{part.name}": part.parameter.detach() for part in engine.parts}
+    tensors = weights(engine.parts)
     for part, key, tensor in engine.optimizers.states():
         tensors[f"optimizer.{part.name}.{key}"] = _like(part, tensor)
     tensors |= {f"history.{name}": tensor for name, tensor in engine.history.tensors.items()}
     return tensors
+
+
+def weights(parts: Iterable[Part]) -> dict[str, Tensor]:
+    """The trained weights among the tensors of a state."""
+    return {f"model.{part.name}": part.parameter.detach() for part in parts}
 
 
 def _like(part: Part, tensor: Tensor) -> Tensor:

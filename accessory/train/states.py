@@ -102,13 +102,13 @@ class StateStore:
         if saving is not None:
             saving.result()
 
-    def load(self, tensors: Mapping[str, Tensor], step: int | None = None) -> Restored | None:
+    def load(self, tensors: Mapping[str, Tensor], step: int | None = None, some: bool = False) -> Restored | None:
         """Fills `tensors` in place with the newest whole state, or with that of `step`; None where no state is saved.
 
-        Placements and the number of processes may be others than when saving. A damaged state is named in a
-        CheckpointWarning (file, what is wrong), and the one before it is taken. Raises CheckpointError where there are
-        states but none is whole, where `step` is asked for and is missing or damaged, and where names, shapes or types
-        differ; tensors are then as they were.
+        With `some` the state may hold more than these. Placements and the number of processes may be others than when
+        saving. A damaged state is named in a CheckpointWarning (file, what is wrong), and the one before it is taken.
+        Raises CheckpointError where there are states but none is whole, where `step` is asked for and is missing or
+        damaged, and where names, shapes or types differ; tensors are then as they were.
         """
         self.finish()
         steps = self._first(self.folder.steps)
@@ -119,7 +119,7 @@ class StateStore:
         for candidate in reversed(steps) if step is None else [step]:
             damage = self._damage(candidate)
             if damage is None:
-                return self._restore(candidate, tensors)
+                return self._restore(candidate, tensors, some)
             damages.append(damage)
             if step is None and candidate != steps[0] and self.world.is_main:
                 warnings.warn(f"{damage} The state before is taken.", CheckpointWarning, stacklevel=2)
@@ -194,9 +194,12 @@ class StateStore:
         reports = self._peers.gather(next((damage for damage in found if damage is not None), None))
         return next((damage for damage in reports if damage is not None), None)
 
-    def _restore(self, step: int, tensors: Mapping[str, Tensor]) -> Restored:
+    def _restore(self, step: int, tensors: Mapping[str, Tensor], some: bool) -> Restored:
         folder = self.folder.state(step)
-        _compare(folder / INDEX, stored_tensors(folder), tensors)
+        stored = stored_tensors(folder)
+        if some:
+            stored = {name: info for name, info in stored.items() if name in tensors}
+        _compare(folder / INDEX, stored, tensors)
         state = json.loads((folder / _STATE_FILE).read_bytes())
         own = None
         if state["processes"] == self.world.size:

@@ -19,6 +19,7 @@ from accessory.runtime.distributed import World
 from accessory.runtime.origin import origin
 from accessory.runtime.randomness import random_states, restore_random_states
 from accessory.runtime.signals import StopRequest
+from accessory.train.checks import check_losses
 from accessory.train.heldout import HeldOut, heldout_loss
 from accessory.train.meters import Meters
 from accessory.train.metrics import StepMetrics
@@ -27,7 +28,7 @@ from accessory.train.resume import check_identity, identity, state_tensors
 from accessory.train.schedule import learning_rate, run_length
 from accessory.train.states import StateStore
 from accessory.train.step import LossModule, StepEngine, StepResult
-from SPHINX_V.errors import ConfigError, DataError, DivergedError
+from SPHINX_V.errors import DataError, DivergedError
 
 SKIPPED = "skipped.jsonl"
 
@@ -55,10 +56,7 @@ class Trainer:
         heldout: HeldOut | None = None,
     ) -> None:
         train = options.train
-        if train.mark_loss and module.model.config.llm.n_layers < 2:
-            raise ConfigError(
-                "train.mark_loss is taken one layer before the last; this model has one layer: set it to 0."
-            )
+        check_losses(options, module.model)
         self.options = options
         self.world = world
         self.dataset = dataset

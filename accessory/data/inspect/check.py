@@ -24,10 +24,12 @@ EDGE = 1.0  # pixels by which a mark may overstep its picture: published boxes a
 class CheckOptions:
     """How thorough a check is. Lengths are tokens with a `processor`, else words.
 
-    `max_words`: tokens that a sample may take, the picture's included; needs the processor.
+    `only`: a part of the paths of the sources that are looked at. `max_words`: tokens that a sample may take, the
+    picture's included; needs the processor.
     """
 
     max_prompts: int
+    only: str = ""
     tolerance: float = EDGE
     decode: bool = False
     skip_pictures: bool = False
@@ -59,7 +61,7 @@ def check(config: str | Path, options: CheckOptions) -> Report:
     """Looks at all items of all files, `ratio` left aside. Raises ConfigError for a configuration that is wrong."""
     report = Report(str(config), "words" if options.processor is None else "tokens")
     duplicates = Duplicates()
-    sources = origins(config)
+    sources = origins(config, options.only)
     first_with: dict[Path, int] = {}
     with Pictures(options.workers, options.decode) as pictures:
         for origin in sources:
@@ -113,8 +115,9 @@ def _content_faults(seen: Seen, options: CheckOptions, report: Report) -> Iterat
 
 
 def _duplicates(duplicates: Duplicates, sources: Sequence[Origin]) -> Iterator[Fault]:
+    paths = {origin.index: origin.path for origin in sources}
     for (source, number), (first_source, first_number) in duplicates.pairs():
-        path, first = sources[source].path, sources[first_source].path
+        path, first = paths[source], paths[first_source]
         where = f"item {first_number}" if path == first else f"{first}, item {first_number}"
         yield Fault("duplicate", str(path), number, f"the same picture, marks and conversation as {where}")
 

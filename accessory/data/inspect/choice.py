@@ -43,12 +43,14 @@ class Choice:
     broken: str
 
 
-def choose(config: str | Path, count: int, seed: int, max_prompts: int) -> list[Choice]:
-    """About `count` items, spread evenly over the sources, of each at least one. Raises ConfigError, and UsageError for
-    a count below 1."""
+def choose(config: str | Path, only: str, count: int, seed: int, max_prompts: int) -> list[Choice]:
+    """About `count` items, spread evenly over the sources with `only` in their path, of each at least one.
+
+    Raises ConfigError for a wrong configuration, UsageError for a count below 1 and an `only` that no path has.
+    """
     if count < 1:
         raise UsageError(f"--items is {count}; show at least 1.")
-    sources = origins(config)
+    sources = origins(config, only)
     return [
         _of_source(origin, max(1, (count + place) // len(sources)), seed, max_prompts)
         for place, origin in zip(reversed(range(len(sources))), sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,13 +22,13 @@ PICTURES = "pictures"
 MARK_SIZE = 1.6  # the page shows pictures of about 640 pixels at some 400
 
 
-def preview(config: str | Path, out: Path, count: int, seed: int, max_prompts: int) -> tuple[Path, Path]:
+def preview(config: str | Path, only: str, out: Path, count: int, seed: int, max_prompts: int) -> tuple[Path, Path]:
     """Writes `out`/preview.html with `out`/pictures, and `out`/sheet.png; returns the paths of page and sheet.
 
     The same arguments give the same bytes; pictures of an earlier preview are removed. Raises ConfigError for a wrong
     configuration and where `out` cannot be written.
     """
-    choices = choose(config, count, seed, max_prompts)
+    choices = choose(config, only, count, seed, max_prompts)
     try:
         (out / PICTURES).mkdir(parents=True, exist_ok=True)
         for old in (out / PICTURES).glob("item-*.jpg"):
@@ -73,7 +74,7 @@ def _section(choice: Choice, pictures: Sequence[PictureFile | str]) -> str:
         f"{len(choice.chosen):,} of {choice.total:,} items",
         f"type {origin.source.type}",
         *([f"ratio {origin.source.ratio:g}"] if origin.source.ratio != 1 else []),
-        f"pictures below {origin.root}",
+        f"pictures below {os.path.normpath(origin.root)}",
     ]
     cards = "\n".join(_card(chosen, picture) for chosen, picture in zip(choice.chosen, pictures))
     broken = f'<ul class="faults"><li>{escape(choice.broken)}</li></ul>\n' if choice.broken else ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from accessory.config import load_options
 from accessory.data.sources import DataConfig, Source
-from SPHINX_V.errors import DataError
+from SPHINX_V.errors import DataError, UsageError
 
 CHUNK = 1 << 20  # characters read at a time
 LONGEST_ITEM = 1 << 26  # characters: what is longer is no item but a file that is broken in the middle
@@ -37,14 +37,22 @@ class Item:
     error: DataError | None = None
 
 
-def origins(config: str | Path) -> list[Origin]:
-    """The sources of a configuration file, in order; raises ConfigError for a wrong one, not for files that lack."""
+def origins(config: str | Path, only: str = "") -> list[Origin]:
+    """The sources of a configuration file, in order: those with `only` in their path.
+
+    Raises ConfigError for a wrong configuration, not for files that lack, and UsageError where no path has `only`.
+    """
     base = Path(config).resolve().parent
+    sources = load_options(DataConfig, config).META
     found = []
-    for index, source in enumerate(load_options(DataConfig, config).META):
+    for index, source in enumerate(sources):
+        if only not in source.path:
+            continue
         path = _located(base, source.path)
         root = _located(base, source.root) if source.root is not None else path.parent
         found.append(Origin(index, source, path, root))
+    if not found:
+        raise UsageError(f"--only {only}: no path of the {len(sources)} in {config} has this in it.")
     return found
 
 
@@ -61,7 +69,9 @@ def items(path: Path) -> Iterator[Item]:
         with path.open(encoding="utf-8", newline="\n") as file:
             yield from _lines(path, file) if path.suffix == ".jsonl" else _List(path, file).items()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation file; check the data configuration's paths.") from None
+        raise DataError(
+            f"{path}: no such annotation file, beside the configuration or in the working directory."
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error}); save it again as UTF-8.") from None
     except OSError as error:

@@ -89,13 +89,16 @@ class Stats:
 
 
 def collect(
-    config: str | Path, max_prompts: int, tokenizer: Tokenizer | None, workers: int, skip_pictures: bool
+    config: str | Path, only: str, max_prompts: int, tokenizer: Tokenizer | None, workers: int, skip_pictures: bool
 ) -> Stats:
-    """Reads all items of all files. Raises ConfigError for a wrong configuration, DataError for a file that cannot be
-    read to its end: figures of a part would mislead."""
+    """Reads all items of the files with `only` in their path.
+
+    Raises ConfigError for a wrong configuration, UsageError for an `only` that no path has, and DataError for a file
+    that cannot be read to its end: figures of a part would mislead.
+    """
     found = []
     with Pictures(workers) as pictures:
-        for origin in origins(config):
+        for origin in origins(config, only):
             stats = SourceStats(origin)
             for seen in walk(origin, max_prompts, None if skip_pictures else pictures):
                 if seen.number is None:

@@ -9,8 +9,9 @@ import yaml
 from PIL import Image
 
 from accessory.config import RunOptions, load_options
+from accessory.train.checks import check_losses
 from accessory.train.dry_run import dry_run
-from accessory.train.estimate import check_losses, count_parts, estimate
+from accessory.train.estimate import count_parts, estimate
 from accessory.train.freeze import freeze
 from accessory.train.meta_model import meta_model
 from SPHINX_V.config import sphinx_v_13b

@@ -119,6 +119,16 @@ def test_more_pictures_than_are_looked_at_together(check, monkeypatch):
     assert report["pictures"] == 3
 
 
+def test_only_some_of_the_sources(check):
+    bad, good = [{**GOOD[0], "image": "gone.png"}], [*GOOD, GOOD[2]]
+    code, report = check(bad, good, arguments=["--only", "s1"])
+    assert (code, report["files"], report["counts"]) == (1, 1, {"duplicate": 1})
+    assert report["faults"][0]["file"].endswith("s1.json")
+    code, error = check(bad, good, arguments=["--only", "s7"])
+    assert code == 2
+    assert "--only s7: no path of the 2 in" in error
+
+
 def test_a_picture_that_is_cut_off_is_found_by_decoding(check):
     whole = check.folder / "whole.png"
     Image.effect_noise((64, 64), 90).save(whole)

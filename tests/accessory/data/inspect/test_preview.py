@@ -110,7 +110,7 @@ def test_items_are_spread_over_the_sources_and_decided_by_the_seed(preview):
     config = preview.folder / "data.yaml"
 
     def numbers(count, seed):
-        return [[chosen.number for chosen in choice.chosen] for choice in choose(config, count, seed, 10)]
+        return [[chosen.number for chosen in choice.chosen] for choice in choose(config, "", count, seed, 10)]
 
     first = numbers(8, 0)
     assert [len(source) for source in first] == [3, 3, 2]
