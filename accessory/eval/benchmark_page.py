@@ -163,17 +163,21 @@ def _cell(name: str, text: str, more: str = "") -> str:
 
 
 def _track(row: Row) -> str:
-    """A bar from 0 to 100: our number, its interval, and published numbers as signs; "" for numbers beyond."""
-    value = row.score.value
-    if value is None or not 0 <= value <= 100:
+    """A bar from 0 to the most that there is: our number, its interval, published ones as signs; "" without an end."""
+    value, most = row.score.value, row.score.most
+    if value is None or most is None:
         return ""
-    parts = [f'<span class="fill" style="width:{value:.1f}%"></span>']
+
+    def place(number: float) -> float:
+        return min(100.0, max(0.0, 100 * number / most))
+
+    parts = [f'<span class="fill" style="width:{place(value):.1f}%"></span>']
     if row.score.interval is not None:
-        low, high = (min(100.0, max(0.0, end)) for end in row.score.interval)
+        low, high = (place(end) for end in row.score.interval)
         parts.append(f'<span class="whisker" style="left:{low:.1f}%;width:{high - low:.1f}%"></span>')
     for found, kind in ((row.ours_published, "paper"), (row.best_published, "best")):
-        if found is not None and 0 <= found.value <= 100:
-            parts.append(f'<span class="peer {kind}" style="left:{found.value:.1f}%"></span>')
+        if found is not None:
+            parts.append(f'<span class="peer {kind}" style="left:{place(found.value):.1f}%"></span>')
     return f'<span class="track" aria-hidden="true">{"".join(parts)}</span>'
 
 

@@ -25,7 +25,7 @@ class SuiteEntry(Options):
 
     kind: Kind = Field(description="how answers are scored: a class of accessory.eval.suites")
     file: str = Field(description="the benchmark's file, under the data root")
-    images: str = Field(default=".", description="folder of its pictures, under the image root")
+    images: str = Field(default=".", description="folder of its pictures, under the image root or the data root")
     max_new_tokens: int = Field(default=256, gt=0, description="longest answer in tokens")
     form: Form = Field(default="regions", description="form of the file: ours, or as its authors publish it")
     answers: str | None = Field(default=None, description="file of reference answers, where they stand apart")
@@ -136,8 +136,8 @@ class Roots:
         return next((path for path in (self.data / name, self.data / Path(name).name) if path.is_file()), None)
 
     def folder(self, name: str) -> Path:
-        """The folder `name` under the image root, or where there is none the image root itself."""
-        inside = self.images / name
+        """The folder `name` under the image root or the data root, or where there is none the image root itself."""
         if not self.images.is_dir():
             raise DataError(f"image root {self.images}: no such folder; give --image_root.")
-        return inside if inside.is_dir() else self.images
+        found = (path for path in (self.images / name, self.data / name) if path.is_dir())
+        return next(found, self.images)

@@ -72,11 +72,16 @@ def averages(outcomes: Sequence[Outcome], groups: Mapping[str, Sequence[str]]) -
         present = [by_suite[member] for member in members if member in by_suite]
         if len(present) < 2:
             continue
-        for name in dict.fromkeys(score.name for one in present for score in one.scores.scores):
+        for name in dict.fromkeys(name for one in present for name in _averaged(one.scores.scores)):
             values = [s.value for one in present for s in one.scores.scores if s.name == name and s.value is not None]
             if len(values) > 1:
                 found.append(Average(group, name, fmean(values), len(values), len(members)))
     return found
+
+
+def _averaged(scores: Sequence[Score]) -> list[str]:
+    """The names of a suite's scores out of 100; grades and sums without an end are not averaged over suites."""
+    return [score.name for score in scores if score.most == 100.0]
 
 
 def to_json(outcomes: Sequence[Outcome], means: Sequence[Average], published: Published) -> str:

@@ -47,6 +47,7 @@ class Captions(Suite):
                 found[name].value * 100,
                 _percent(found[name].interval),
                 of=of,
+                most=None if name == "CIDEr" else 100.0,
                 note=f"{subset}; CIDEr of a subset means nothing" if subset and name == "CIDEr" else subset,
             )
             for name in NAMES

@@ -97,7 +97,8 @@ class Judged(Suite):
         scores = []
         for column in verdict.columns:
             found = resampled(lambda drawn, column=column: verdict.compute(drawn)[column], table)  # type: ignore[misc]
-            scores.append(Score(_title(column), numbers[column], found, of=f"{len(values):,} answers", note=note))
+            of, most = f"{len(values):,} answers", verdict.highest if column in names else 100.0
+            scores.append(Score(_title(column), numbers[column], found, of, note, most=most))
         share = len(values) / len(self._predictions)
         main = scores[0]
         strict = None if main.interval is None else (main.interval[0] * share, main.interval[1] * share)

@@ -31,7 +31,7 @@ def outcome(tmp_path):
     scores = (
         Score("SSim", 62.9, (60.0, 70.0), of="16 regions"),
         Score("SSim strict", 50.0, strict=True),
-        Score("CIDEr", 141.8),
+        Score("CIDEr", 141.8, most=None),
         Score("METEOR", None, note="there is no Java"),
     )
     tally = Tally(items=8, regions=16, unanswered=8, faults=[f"question 9: {EVIL}"])

@@ -135,7 +135,7 @@ def test_a_judge_that_refuses_its_key_ends_the_run_by_name_and_loses_nothing(set
 @pytest.mark.skipif(not MDVP.is_dir(), reason="../shared/data/mdvp_bench is not here")
 def test_all_real_questions_are_answered_parsed_counted_and_judged(setting, tmp_path):
     (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "MDVP-Bench").symlink_to(MDVP)
+    (tmp_path / "root" / "MDVP-bench").symlink_to(MDVP)
     names = sorted(path.stem for path in MDVP.glob("*/*.json"))
     with judge_server(lambda request: completion("10 3")) as server:
         real = {"suites": names, "data_root": str(tmp_path / "root"), "registry": []}
@@ -149,8 +149,8 @@ def test_all_real_questions_are_answered_parsed_counted_and_judged(setting, tmp_
     ]
     # Questions about all marks have one place; brief captions a place for each of their marks.
     assert {n: one["regions"] for n, one in zip(names, counts) if one["regions"] != 10} == {
-        "natural_brief_caption_box": 55,
-        "natural_brief_caption_point": 42,
+        "natural_brief_caption_box": 60,
+        "natural_brief_caption_point": 57,
     }
     for name in names:
         lines = (tmp_path / "run" / "predictions" / f"{name}.jsonl").read_text("utf-8").splitlines()

@@ -102,5 +102,7 @@ def test_pictures_lie_in_their_folder_or_in_the_root_itself(tmp_path):
     assert Roots(tmp_path, tmp_path).folder("coco/val2017") == tmp_path
     (tmp_path / "coco" / "val2017").mkdir(parents=True)
     assert Roots(tmp_path, tmp_path).folder("coco/val2017") == tmp_path / "coco" / "val2017"
+    (tmp_path / "pictures").mkdir()
+    assert Roots(tmp_path, tmp_path / "pictures").folder("coco/val2017") == tmp_path / "coco" / "val2017"
     with pytest.raises(DataError, match="no such folder"):
         Roots(tmp_path, tmp_path / "absent").folder("x")
