@@ -155,8 +155,11 @@ def test_while_one_waits_as_asked_nobody_else_sends():
         endpoint = Endpoint(options_for(server), KEY)
         threads = [threading.Thread(target=endpoint.send, args=(request_of(str(n)),)) for n in range(4)]
         threads[0].start()
-        while endpoint._closed_until == 0.0:  # until the refusal has arrived
+        for _ in range(4000):  # until the refusal has arrived
+            if endpoint._closed_until:
+                break
             time.sleep(0.005)
+        assert endpoint._closed_until
         for thread in threads[1:]:
             thread.start()
         for thread in threads:

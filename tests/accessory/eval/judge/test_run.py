@@ -341,6 +341,16 @@ def test_a_wrong_command_is_one_line(suite, capsys, arguments, said):
     assert re.search(said, error), error
 
 
+def test_a_missing_key_is_known_before_a_file_is_touched(suite, monkeypatch, capsys):
+    items, predictions = suite
+    monkeypatch.delenv(KEY)
+    with judge_server(by_the_answers) as server:
+        assert main(command(items, predictions, server.base_url)) == 2
+    assert KEY in capsys.readouterr().err
+    assert server.requests == []
+    assert not judged(predictions).exists()
+
+
 def test_a_picture_that_cannot_be_shown_stops_before_anything_is_paid(suite, capsys):
     items, predictions = suite
     items.with_name("natural_QA_box_3.png").write_bytes(b"no picture")

@@ -42,8 +42,9 @@ def test_half_a_line_at_the_end_is_cut_off_by_the_next_reply(tmp_path):
     with ReplyStore(path) as store:
         store.add(reply(1))
     whole = path.read_bytes()
-    for kept in (1, len(whole) // 2, len(whole) - 1):  # also a line that lacks its line break alone
-        path.write_bytes(whole + whole[:kept])
+    long = whole.replace(b"8 7", b"8 7 " + b"because " * 99)
+    for half in (whole[:1], whole[:-1], long[:-50]):  # also one that lacks its line break alone
+        path.write_bytes(whole + half)
         with ReplyStore(path) as store:
             assert len(store) == 1
             store.add(reply(2))
