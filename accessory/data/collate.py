@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from accessory.data.dataset import Sample
+from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.processing.image import normalise
 from SPHINX_V.processing.processor import IGNORE
@@ -86,6 +87,21 @@ def collate(samples: Sequence[Sample], num_slots: int, failed: Sequence[str] = (
         tuple(sample.index for sample in samples),
         tuple(failed),
     )
+
+
+def blank_batch(config: SphinxVConfig) -> Batch:
+    """A row that teaches nothing, about an empty picture: what a process computes with whose items were all bad, so
+    that those which train together with it need not wait for ever."""
+    side, num_slots = config.vision.picture_size, config.prompts.num_slots
+    none = torch.zeros(1, num_slots, dtype=torch.bool)
+    inputs = ModelInputs(
+        token_ids=torch.full((1, 2), IGNORE),
+        lengths=torch.tensor([2]),
+        pixels=torch.zeros(1, 3, side, side),
+        slots=PromptSlots(torch.zeros(1, num_slots, 4), none, none),
+    )
+    pieces = torch.full((1, num_slots, 0), NO_PIECE)
+    return Batch(inputs, torch.full((1, 2), IGNORE), pieces, pieces, ())
 
 
 def _padded(rows: Sequence[Sequence[Sequence[int]]], num_slots: int) -> Tensor:

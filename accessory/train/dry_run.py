@@ -45,7 +45,7 @@ def _memory(found: Estimate) -> str:
     largest, memory = found.work.largest, found.memory
     visual = f" and {found.work.visual_length:,} visual" if largest.picture else ""
     lines = [
-        f"memory per GPU, at the largest micro-batch: {largest.rows} × {largest.text_length:,} text{visual} tokens,"
+        f"memory per GPU, at the largest micro-batch: {largest.rows} × {largest.text_length:,} text{visual} tokens"
         f"{f', packed into {largest.packed:,}' if largest.packed else ''}, {largest.targets:,} targets"
     ]
     rows = [(_MEANING[field.name], getattr(memory, field.name)) for field in fields(memory)]

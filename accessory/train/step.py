@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from accessory.config import ParallelOptions, TrainOptions
-from accessory.data.collate import Batch
+from accessory.data.collate import Batch, blank_batch
 from accessory.runtime.distributed import World
 from accessory.train.gradients import clip, collect, gradient_norm, release, trained_parts
 from accessory.train.loss import batch_losses, patch_only_losses
@@ -18,7 +18,6 @@ from accessory.train.phases import Phases
 from accessory.train.places import Places
 from accessory.train.stability import NormHistory
 from accessory.train.utilization import flop_rule
-from SPHINX_V.errors import DataError
 from SPHINX_V.model.sphinx_v import SphinxV
 
 
@@ -70,21 +69,16 @@ class StepEngine:
         """One step at the learning rate `rate`.
 
         The loss is the sum over target tokens divided by their number, both over all ranks and micro-batches; so are
-        the mark and patch losses over marks. Raises DataError for a micro-batch without any item where several
-        processes train together.
+        the mark and patch losses over marks.
         """
         counts = self._counts(micro_batches)
         denominators = counts[self._denominators].clamp_min(1)
         losses = torch.zeros(3, device=self.world.device)
         for number, batch in enumerate(micro_batches, start=1):
             self._synchronise(last=number == len(micro_batches))
-            if batch.inputs.batch_size:
-                losses += self._backward(batch, denominators, patches_only, phases)
-            elif self.world.size > 1:
-                raise DataError(
-                    "a micro-batch has no item that could be read, and processes that train together must all compute;"
-                    f" mend or remove these: {'; '.join(batch.failed)}"
-                )
+            if not batch.indices:  # all were bad; only pictures turn out to be so on the way
+                batch = blank_batch(self.module.model.config)
+            losses += self._backward(batch, denominators, patches_only, phases)
         self.world.sum(losses)
         with phases("optimiser"):
             parts = self._reached if patches_only else self.parts

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.accessory.runs import FREEZE, MIXED, read_metrics, run, write_data, write_run
+from tests.accessory.runs import FREEZE, MIXED, read_metrics, run, talk, write_data, write_run
 from tests.house.repo import ROOT
 
 STEPS = 5
@@ -82,6 +82,30 @@ def test_two_processes_equal_one(tmp_path, stage):
 
 def test_two_processes_equal_one_where_everything_is_trained(tmp_path):
     check(tmp_path, None, 2, EVERYTHING)
+
+
+def test_a_process_whose_items_are_all_bad_takes_part_and_teaches_nothing(tmp_path):
+    """Pictures that pass the first look and break on the way."""
+    late = [talk(f"What is {number}?", "A dot.", image=f"late{number}.png") for number in range(3)]
+    pictures = [item for item in MIXED if "image" in item]
+    data = write_data(tmp_path, [*pictures, *late])
+    for number in range(3):
+        (tmp_path / f"late{number}.png").write_bytes((tmp_path / "image.png").read_bytes()[:-3000])
+    bad = {"on_bad_sample": "skip", "max_bad_rate": 0.5}
+    config = write_run(tmp_path, data, batch_size=2, max_steps=STEPS, warmup_epochs=0.0, data=bad)
+    expected = run(config)
+    layouts = {"ddp": ["parallel.mode=ddp", "train.batch_size=1"], "fsdp": ["parallel.mode=fsdp", "train.batch_size=1"]}
+    runs = [",".join([name, *overrides]) for name, overrides in layouts.items()]
+    done = torchrun(2, "tests.accessory.train.mesh_worker", str(config), str(tmp_path), *runs)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("3 bad items left out:") == 2
+    for name in layouts:
+        metrics = read_metrics(tmp_path / name)
+        assert sum(line["samples"] == 1 for line in metrics) >= 1, "some process had none"
+        assert [line["samples"] for line in metrics] == [line["samples"] for line in expected]
+        for line, reference in zip(metrics, expected):
+            assert line["loss"] == pytest.approx(reference["loss"], rel=SAME)
+            assert line["grad_norm"] == pytest.approx(reference["grad_norm"], rel=SAME)
 
 
 @pytest.mark.slow

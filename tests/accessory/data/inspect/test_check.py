@@ -83,13 +83,12 @@ def test_a_fault_is_named_with_file_item_and_reason(check, kind, item, reason):
 def test_one_file_that_cannot_be_read_does_not_hide_the_others(check):
     code, report = check('[{"a": 1}, {', "{}", [GOOD[0], {**GOOD[0], "image": "gone.png"}])
     assert code == 1
-    assert report["counts"] == {"annotation-file": 2, "conversation": 1, "missing-picture": 1}
-    assert report["items"] == 3
+    assert report["counts"] == {"annotation-file": 2, "missing-picture": 1}
+    assert report["items"] == 2
     faults = [(fault["file"].rsplit("/", 1)[1], fault["item"], fault["reason"][:22]) for fault in report["faults"]]
     assert faults == [
-        ("s0.json", 0, "conversations is None;"),
-        ("s0.json", None, "item 1: not valid JSON"),
-        ("s1.json", None, "an annotation file is "),
+        ("s0.json", None, "not valid JSON: the fi"),
+        ("s1.json", None, "holds a dict; an annot"),
         ("s2.json", 1, str(check.folder / "gone.png")[:22]),
     ]
 
