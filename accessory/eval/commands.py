@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accessory.config import JudgeOptions
 from accessory.eval import judging, scoring
 from accessory.eval.benchmark_page import MARKDOWN, write_benchmark_report
 from accessory.eval.controls import Control
 from accessory.eval.items import BenchmarkItem
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.load import load_items, oddities
 from accessory.eval.metrics.similarity import Similarity
 from accessory.eval.options import EvalOptions, ReportOptions

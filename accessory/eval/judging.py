@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from accessory.config import JudgeOptions
 from accessory.eval.judge.cases import Case
 from accessory.eval.judge.dlc import DlcProtocol, cases_of_objects, read_objects
 from accessory.eval.judge.judgements import Judgement, check_one_judge, read_judgements
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.protocols import JudgeProtocol
 from accessory.eval.judge.registry import PROTOCOLS
 from accessory.eval.judge.run import judge_cases

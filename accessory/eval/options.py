@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from accessory.config import JudgeOptions, Options
+from accessory.config import Options
+from accessory.eval.judge.options import JudgeOptions
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -15,12 +15,13 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from accessory.config import JudgeOptions, validate
+from accessory.config import validate
 from accessory.eval.items import read_items
 from accessory.eval.judge.cases import Case, cases_of, cases_without_items, read_contexts, read_predictions
 from accessory.eval.judge.dlc import DlcProtocol, cases_of_objects, read_objects
 from accessory.eval.judge.estimate import estimate, spent
 from accessory.eval.judge.judgements import Judgement, check_each_once, read_judgements
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.protocols import JudgeProtocol
 from accessory.eval.judge.registry import PROTOCOLS
 from accessory.eval.judge.request import Reply

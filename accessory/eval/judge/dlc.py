@@ -17,9 +17,9 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from accessory.config import JudgeOptions
 from accessory.eval.judge import templates
 from accessory.eval.judge.cases import Case
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.protocols import JudgeProtocol, Values, Verdict
 from accessory.eval.judge.reply import parse_choice
 from accessory.eval.judge.request import JudgeRequest, Reply

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from accessory.config import JudgeOptions
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.request import JudgeRequest, Reply
 from SPHINX_V.errors import JudgeError, UsageError
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accessory.config import JudgeOptions
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.request import JudgeRequest, Reply
 from accessory.eval.judge.store import ReplyStore
 

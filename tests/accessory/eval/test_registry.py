@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from accessory.config import load_options
+from accessory.eval.options import EvalOptions
 from accessory.eval.registry import Roots, read_registry
 from accessory.eval.suites.kinds import KINDS
 from SPHINX_V.errors import ConfigError, DataError
@@ -40,6 +42,15 @@ def test_all_registry_files_are_found():
     for path in folder.glob("*.yaml"):
         for name in yaml.safe_load(path.read_text("utf-8"))["suites"]:
             assert read.origins[name] == path
+
+
+def test_our_evaluations_name_suites_that_exist():
+    folder = Path(str(resources.files("accessory"))) / "configs" / "evaluations"
+    registry = read_registry()
+    found = {path.stem: registry.chosen(load_options(EvalOptions, path).suites) for path in folder.glob("*.yaml")}
+    assert found["heldout"] == registry.groups["heldout"]
+    ours = {name for name, origin in registry.origins.items() if origin.stem != "heldout"}
+    assert ours - set(found["papers"]) == {"Osprey_80"}, "which is there in another form"
 
 
 def mine(tmp_path, text):

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from accessory.config import JudgeOptions
 from accessory.eval.judge.asking import Judge
 from accessory.eval.judge.endpoint import Endpoint, JudgeUnusable, retry_after, wait_before_next
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.request import JudgeRequest
 from accessory.eval.judge.store import ReplyStore
 from SPHINX_V.errors import ConfigError, JudgeError, UsageError

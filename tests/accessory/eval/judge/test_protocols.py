@@ -6,10 +6,10 @@ import re
 import numpy
 import pytest
 
-from accessory.config import JudgeOptions
 from accessory.eval.judge.__main__ import main
 from accessory.eval.judge.cases import Case
 from accessory.eval.judge.dlc import DlcObject, DlcProtocol, DlcQuestion, read_objects
+from accessory.eval.judge.options import JudgeOptions
 from accessory.eval.judge.protocols import FerretProtocol, MdvpProtocol, OspreyProtocol
 from accessory.eval.judge.request import Reply
 from SPHINX_V import Box, DataError, Point, UsageError
