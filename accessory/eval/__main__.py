@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from accessory.config import load_options
 from accessory.eval import commands
@@ -129,12 +131,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _end(code: int) -> None:
-    """Leaves as a process of a group must, if the model was split over one."""
+def _end(code: int) -> NoReturn:
+    """Ends the process. One that held a model with others leaves without Python's shutdown, as `end_process` says; they
+    have met in `infer` already."""
     if "torch" in sys.modules:
-        from SPHINX_V.parallel import end_process
+        from torch import distributed
 
-        end_process(code)
+        if distributed.is_initialized():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code)
 
 

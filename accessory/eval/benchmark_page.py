@@ -40,9 +40,10 @@ COUNTS = {
     "unparsable": "unparsable",
     "repeated": "named twice",
     "invented": "invented",
-    "cut": "cut at the longest length",
+    "cut": "cut off at the longest length",
     "unjudged": "without a verdict",
 }
+SOMETIMES = ("repeated", "invented", "cut", "unjudged")  # left out where there are none
 
 
 def write_benchmark_report(
@@ -184,31 +185,38 @@ def _track(row: Row) -> str:
 def _averages(means: Sequence[Average]) -> str:
     if not means:
         return ""
-    rows = "".join(
-        f'<tr role="row"><th scope="row" role="rowheader">{escape(_spaced(one.group))}</th>'
-        f"{_cell('number', escape(one.name))}{_cell('mean', number(one.value))}"
-        f"{_cell('suites', f'{one.suites} of {one.of}')}</tr>"
-        for one in means
-    )
-    heads = "".join(
-        f'<th scope="col" role="columnheader">{name}</th>' for name in ("group", "number", "mean", "suites")
-    )
-    table = f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead><tbody role="rowgroup">{rows}</tbody>'
+    names = list(dict.fromkeys(one.name for one in means))
+    rows = []
+    for group, grouped in groupby(means, key=lambda one: one.group):
+        of_group = {one.name: one for one in grouped}
+        present = [of_group.get(name) for name in names]
+        counted = next(iter(of_group.values()))
+        cells = [_cell(name, "" if one is None else number(one.value)) for name, one in zip(names, present)]
+        cells.append(_cell("suites", f"{counted.suites} of {counted.of}"))
+        title = f'<th scope="row" role="rowheader">{escape(_spaced(group))}</th>'
+        rows.append(f'<tr role="row">{title}{"".join(cells)}</tr>')
+    heads = "".join(f'<th scope="col" role="columnheader">{escape(name)}</th>' for name in ("group", *names, "suites"))
+    body = '<tbody role="rowgroup">\n' + "\n".join(rows) + "\n</tbody>"
+    table = f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n{body}'
     intro = "Each suite of a group counts the same, however many items it has."
     return section("Averages", intro, f'<div class="sheet scroll"><table role="table">{table}</table></div>')
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:
+    columns = dict(COUNTS)
+    for name in SOMETIMES:
+        if not any(getattr(one.scores.tally, name) for one in outcomes):
+            del columns[name]
     rows = []
     for one in outcomes:
         tally = one.scores.tally
         control = "" if one.control == "none" else f' <span class="aside">{CONTROL_TITLES[one.control]}</span>'
-        counts = {title: getattr(tally, name) for name, title in COUNTS.items()} | {"not asked": len(tally.faults)}
+        counts = {title: getattr(tally, name) for name, title in columns.items()} | {"not asked": len(tally.faults)}
         cells = "".join(_cell(title, f"{count:,}" if count else NOTHING) for title, count in counts.items())
         title = f"{escape(_spaced(one.suite))}{control}"
         rows.append(f'<tr role="row"><th scope="row" role="rowheader">{title}</th>{cells}</tr>')
     heads = "".join(
-        f'<th scope="col" role="columnheader">{name}</th>' for name in ("suite", *COUNTS.values(), "not asked")
+        f'<th scope="col" role="columnheader">{name}</th>' for name in ("suite", *columns.values(), "not asked")
     )
     table = f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n<tbody role="rowgroup">' + "\n".join(rows)
     intro = (
@@ -251,7 +259,7 @@ def _save(out: Path, outcome: Outcome, example: Chosen, place: int) -> PictureFi
     if not path.is_file():
         return None
     (out / PICTURES).mkdir(exist_ok=True)
-    picture = marked_picture(path, example.prediction.marks, mark_size=MARK_SIZE, largest=SIDE)
+    picture = marked_picture(path, example.prediction.marks, mark_size=MARK_SIZE, largest=SIDE, fine=True)
     name = f"{outcome.suite}-example-{place:02}.jpg"
     picture.save(out / PICTURES / name, quality=88, subsampling=0)
     return PictureFile(f"{PICTURES}/{name}", picture.width, picture.height)

@@ -91,21 +91,35 @@ def infer(
         odd = oddities(items)
         if odd:
             say(f"{name}: {len(odd)} oddities, taken as given, such as {odd[0]}")
-        # A suite without marks has nothing that a control could take away.
-        work += [(name, entry, items, c) for c in controls if c == "none" or any(item.prompts for item in items)]
+        for control in controls:
+            if control != "none" and "none" in controls and not any(item.prompts for item in items):
+                say(f"{name}: has no marks, so {control} would ask the same again and is left out")
+            else:
+                work.append((name, entry, items, control))
     model = load_checkpoint(options)
     paths = []
     for name, entry, items, control in work:
         path = prediction_path(folder, name, control)
         asking = Asking(source, control, options.batch_size, options.dtype or "", shard, restart)
         started = time.perf_counter()
-        predictions = predict(model, entry, items, path, asking)
-        seconds = time.perf_counter() - started
-        if predictions is None:
-            wait_for(path)
-        say(f"{path}: {len(items)} answers ({seconds:.1f} s)")
+        predict(model, entry, items, path, asking)
+        say(f"{path}: {len(items)} questions ({time.perf_counter() - started:.1f} s)")
         paths.append(path)
+    for path in paths:  # not before: a process that is done with a suite goes on with the next one
+        wait_for(path)
+    _part()
     return paths
+
+
+def _part() -> None:
+    """Meets the processes that hold one model together for the last time; from here on each goes its own way.
+
+    One of them may then score and judge for an hour, longer than the others could wait in a barrier.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
 
 
 def resources_of(answered: Sequence[Answered], similarity_model: str | None) -> Resources:

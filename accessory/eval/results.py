@@ -43,7 +43,7 @@ def rows_of(outcomes: Sequence[Outcome], published: Published) -> list[Row]:
     for one in outcomes:
         if one.control != "none":
             continue
-        for score in one.scores.scores:
+        for score in (score for score in one.scores.scores if not score.detail):
             controls = {
                 control: under[one.suite, control, score.name]
                 for control in CONTROL_TITLES
@@ -81,7 +81,7 @@ def averages(outcomes: Sequence[Outcome], groups: Mapping[str, Sequence[str]]) -
 
 def _averaged(scores: Sequence[Score]) -> list[str]:
     """The names of a suite's scores out of 100; grades and sums without an end are not averaged over suites."""
-    return [score.name for score in scores if score.most == 100.0]
+    return [score.name for score in scores if score.most == 100.0 and not score.detail]
 
 
 def to_json(outcomes: Sequence[Outcome], means: Sequence[Average], published: Published) -> str:

@@ -17,7 +17,7 @@ class Score:
 
     `value` None: not computed, and `note` says why; else `note` is what a reader must know. `of`: what it is a mean
     over, such as "1,200 regions". `strict` marks the number in which silence scores 0, beside the one that papers give.
-    `most` is the greatest value that there is, None where there is no end.
+    `most` is the greatest value that there is, None where there is no end. A `detail` stands in results.json only.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Score:
     strict: bool = False
     lower_is_better: bool = False
     most: float | None = 100.0
+    detail: bool = False
 
 
 @dataclass(frozen=True)

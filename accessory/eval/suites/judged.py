@@ -13,6 +13,9 @@ from accessory.eval.scores import ItemScore, MarkScore, Score, SuiteScores, expe
 from accessory.eval.suites.base import Suite
 
 Values = Mapping[str, numpy.ndarray]
+# Columns that are grades themselves, and their names in tables.
+_GRADES = {"model": "mean grade", "reference": "mean grade of the reference"}
+HIGHEST_GRADE = 10.0
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ class Judged(Suite):
         scores = []
         for column in verdict.columns:
             found = resampled(lambda drawn, column=column: verdict.compute(drawn)[column], table)  # type: ignore[misc]
-            of, most = f"{len(values):,} answers", verdict.highest if column in names else 100.0
-            scores.append(Score(_title(column), numbers[column], found, of, note, most=most))
+            grade = column in _GRADES
+            of, most = f"{len(values):,} answers", HIGHEST_GRADE if grade else 100.0
+            scores.append(Score(_title(column), numbers[column], found, of, note, most=most, detail=grade))
         share = len(values) / len(self._predictions)
         main = scores[0]
         strict = None if main.interval is None else (main.interval[0] * share, main.interval[1] * share)
@@ -108,5 +112,5 @@ class Judged(Suite):
 
 
 def _title(column: str) -> str:
-    """The main number of a rating judge is named after the judge; others keep their names."""
-    return {"score": "judge", "model": "mean grade", "reference": "mean grade of the reference"}.get(column, column)
+    """The main number of a judge that grades is named after the judge; others keep their names."""
+    return "judge" if column == "score" else _GRADES.get(column, column)

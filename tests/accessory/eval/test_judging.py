@@ -131,6 +131,32 @@ def test_a_judge_that_refuses_its_key_ends_the_run_by_name_and_loses_nothing(set
     assert len((tmp_path / "run" / "predictions" / "natural_QA_box.jsonl").read_text("utf-8").splitlines()) == 5
 
 
+def test_dlc_bench_is_judged_by_its_own_questions(setting, tmp_path):
+    data = tmp_path / "data"
+    objects = {"images": [{"id": 1, "file_name": "1.png"}]}
+    objects["annotations"] = [{"id": n, "image_id": 1, "bbox": [n, 5, 20, 10]} for n in (7, 8)]
+    positive = {"type": "positive", "question": "Is it red?", "choices": [["Yes", 1], ["No", -1], ["Unsaid", 0]]}
+    negative = {"type": "negative", "question": "Has it wheels?", "choices": [["Yes", -1], ["No", 1], ["Unsaid", 0.5]]}
+    files = {"dlc": objects, "qa": {"7": [positive, negative], "8": [positive]}, "names": {"7": "car", "8": "dog"}}
+    for name, value in files.items():
+        (data / f"{name}.json").write_text(json.dumps(value), "utf-8")
+    entry = {"kind": "judged", "protocol": "dlc", "form": "dlc", "file": "dlc.json", "max_new_tokens": 4}
+    entry |= {"questions": "qa.json", "names": "names.json"}
+    (tmp_path / "registry.yaml").write_text(yaml.safe_dump({"suites": {"dlc": entry}}), "utf-8")
+
+    def answers(request):
+        return completion("C" if "wheels" in prompt_of(request) else "A")
+
+    with judge_server(answers) as server:
+        assert run(setting, tmp_path, server.base_url, suites=["dlc"]) == 0
+        # Is it recognised, and each question; both descriptions are the same, so one question is asked once for both.
+        assert len(server.requests) == 4
+        assert not any(picture_of(request) for request in server.requests)
+    numbers, _, _ = scores_of(tmp_path, "dlc")
+    # Positive: 1 and 1; negative: 0.5 of the one object that has such a question.
+    assert numbers == {"average": 75.0, "average strict": 75.0, "positive": 100.0, "negative": 50.0}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not MDVP.is_dir(), reason="../shared/data/mdvp_bench is not here")
 def test_all_real_questions_are_answered_parsed_counted_and_judged(setting, tmp_path):

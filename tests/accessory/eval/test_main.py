@@ -28,7 +28,7 @@ def test_infer_then_score(setting, tmp_path, capsys):
     assert main(infer) == 0
     assert main([*infer, "--control", "no_marks", "--batch_size", "3"]) == 0
     said = capsys.readouterr()
-    assert f"{out / 'small.jsonl'}: 4 answers" in said.err
+    assert f"{out / 'small.jsonl'}: 4 questions" in said.err
     assert len((out / "small.jsonl").read_text("utf-8").splitlines()) == 4
     report = tmp_path / "report"
     files = [str(out / "small.jsonl"), str(out / "small.no_marks.jsonl")]
@@ -120,6 +120,50 @@ def test_a_missing_picture_and_a_control_without_donors_end_in_a_line(setting, t
     registry, _ = write_suite(tmp_path, values(2))
     assert main([*setting[0], "--registry", str(registry), "--control", "swap_marks", "--restart"]) == 2
     assert "no other pictures have 1 marks to swap with" in capsys.readouterr().err
+
+
+POPE = [{"question_id": n, "image": "a.png", "text": f"Is there a {n}?", "label": "no"} for n in (1, 2)]
+
+
+def test_controls_of_a_suite_without_marks_are_left_out_of_a_run_and_refused_alone(tmp_path, capsys):
+    registry, root = write_suite(tmp_path, POPE, kind="yes_no", form="pope")
+    config = tmp_path / "run.yaml"
+    values = {"output": str(tmp_path / "run"), "checkpoint": str(GOLDEN), "data_root": str(root), "suites": ["small"]}
+    config.write_text(yaml.safe_dump({**values, "registry": [str(registry)], "controls": ["no_marks"]}), "utf-8")
+    assert main(["run", str(config), "device=cpu"]) == 0
+    said = capsys.readouterr()
+    assert "small: has no marks, so no_marks would ask the same again" in said.err
+    assert "| small | yes-ratio |" in said.out
+    infer = ["infer", "--checkpoint", str(GOLDEN), "--suite", "small", "--device", "cpu", "--data_root", str(root)]
+    infer += ["--registry", str(registry), "--out", str(tmp_path / "out"), "--control", "no_marks"]
+    assert main(infer) == 2
+    assert "no item has a mark" in capsys.readouterr().err
+
+
+def test_vcr_is_answered_by_letter_and_by_likelihood(tmp_path, capsys):
+    line = {
+        "annot_id": "val-0",
+        "img_fn": "a.png",
+        "metadata_fn": "a.json",
+        "objects": ["person"],
+        "question": ["Why", "is", [0], "here", "?"],
+        "answer_choices": [["One", "."], ["Two", "more", "."], ["Three", "."], ["Four", "."]],
+        "answer_label": 2,
+        "rationale_choices": [["Five", "."], ["Six", "."], ["Seven", "."], ["Eight", "."]],
+        "rationale_label": 3,
+    }
+    registry, root = write_suite(tmp_path, [line], kind="choices", form="vcr")
+    (root / "a.json").write_text(json.dumps({"boxes": [[2, 3, 40, 30, 0.9]]}), "utf-8")
+    common = ["--registry", str(registry), "--data_root", str(root)]
+    infer = ["infer", "--checkpoint", str(GOLDEN), "--suite", "small", "--device", "cpu", *common]
+    assert main([*infer, "--out", str(tmp_path / "out")]) == 0
+    lines = [json.loads(text) for text in (tmp_path / "out" / "small.jsonl").read_text("utf-8").splitlines()]
+    assert [one["question_id"] for one in lines] == ["val-0:Q-A", "val-0:QA-R"]
+    assert [len(one["likelihoods"]) for one in lines] == [4, 4]
+    assert main(["score", str(tmp_path / "out" / "small.jsonl"), *common]) == 0
+    table = capsys.readouterr().out
+    for name in ("Q→A", "Q→AR", "QA→R, likelihood", "Q→AR, likelihood per token"):
+        assert f"| small | {name} |" in table
 
 
 def test_an_unknown_option_of_a_run_is_named_with_its_line(tmp_path, capsys):
