@@ -123,6 +123,9 @@ def tensor_parallel(model: SphinxV, mesh: DeviceMesh) -> None:
             plan[f"layers.{index}.{name}"] = ColwiseParallel()
         for name in ("attention.wo", "feed_forward.w2"):
             plan[f"layers.{index}.{name}"] = RowwiseParallel()
+    # Where peft has put an adapter around a projection, that is its `base_layer`.
+    wrapped = {name for name in plan if hasattr(model.llm.get_submodule(name), "base_layer")}
+    plan = {f"{name}.base_layer" if name in wrapped else name: style for name, style in plan.items()}
     # src_data_rank None: each process cuts its own copy, nothing is sent.
     parallelize_module(model.llm, mesh, plan, src_data_rank=None)
 

@@ -96,10 +96,25 @@ class DataOptions(Options):
     )
 
 
+class LoraOptions(Options):
+    """Low-rank adapters (LoRA, arXiv 2106.09685) that are trained in place of the projections beside them."""
+
+    rank: int = Field(default=16, gt=0, description="channels between an adapter's two matrices")
+    alpha: int = Field(default=32, gt=0, description="an adapter's result is multiplied by alpha / rank")
+    targets: tuple[Literal["wq", "wk", "wv", "wo", "w1", "w2", "w3"], ...] = Field(
+        default=("wq", "wk", "wv", "wo", "w1", "w2", "w3"),
+        min_length=1,
+        description="projections of the language model's layers that get one: attention's and the feed-forward's",
+    )
+
+
 class TrainOptions(Options):
     """How it is trained. Defaults are those of the published recipe."""
 
     freeze: list[str] = Field(default_factory=list, description="prefixes of our parameter names")
+    lora: LoraOptions | None = Field(
+        default=None, description="adapters for projections of the language model, which are then frozen"
+    )
     lr: float = Field(gt=0)
     min_lr: float = Field(default=0.0, ge=0)
     warmup_epochs: float = Field(default=0.03, ge=0)
@@ -107,6 +122,9 @@ class TrainOptions(Options):
     max_steps: int | None = Field(default=None, gt=0, description="the run, and its schedule, end after these steps")
     batch_size: int = Field(gt=0, description="per process and micro-batch")
     accumulation: int = Field(default=1, gt=0)
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        default="adamw", description="adamw8bit keeps the moments of matrices in 8 bits in place of 32"
+    )
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.0, ge=0)
     muon_lr: float | None = Field(

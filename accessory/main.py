@@ -33,7 +33,7 @@ from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.parallel import end_process
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.processing.tokenizer import Tokenizer
-from SPHINX_V.weights.publish import check_writable
+from SPHINX_V.weights.publish import check_writable, clear_leftovers
 
 CHECKPOINT = "checkpoint"
 METRICS = "metrics.jsonl"
@@ -93,6 +93,7 @@ def _prepare(output: Path, this: World) -> None:
     try:
         if this.is_main:
             output.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(output / CHECKPOINT)  # of a run that was killed while it wrote its checkpoint
         check_writable(output / CHECKPOINT, overwrite=True)
     except OSError as error:
         raise ConfigError(f"output {output} cannot be written ({error.strerror}); name another folder.") from None

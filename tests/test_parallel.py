@@ -1,10 +1,6 @@
 """The tensor-parallel plan: two processes compute what one computes, and sizes that do not divide are refused."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +9,8 @@ from SPHINX_V import ConfigError, UsageError
 from SPHINX_V.config import LlamaConfig, sphinx_v_13b
 from SPHINX_V.parallel import check_divides, check_world, init_mesh, local_device
 from SPHINX_V.weights.names import split_dimension
-from tests.house.repo import ROOT
+from tests.launch import torchrun
 
-WORKER = Path(__file__).with_name("parallel_worker.py")
 TOLERANCE = 1e-5
 
 
@@ -23,14 +18,7 @@ TOLERANCE = 1e-5
 def ranks(tmp_path_factory):
     """What each of two processes saw."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = torchrun(2, "tests.parallel_worker", folder)
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
 

@@ -19,12 +19,18 @@ _EMBEDDINGS = (
 
 def initialise(model: nn.Module, seed: int, names: Iterable[str] | None = None) -> None:
     """Fills parameters and buffers in place, on their own device: all of them, or those of `names` (ours, dotted)."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = model.state_dict()
     kinds = (nn.LayerNorm, nn.GroupNorm)
     norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)}
     for name in tensors if names is None else names:
         with torch.no_grad():
             _fill(tensors[name], name, name in norms, seed)
+
+
+def generator_of(seed: int, name: str, device: torch.device) -> torch.Generator:
+    """The generator that the values of a tensor are drawn from."""
+    # Seed and name in one hash of 32 bits: of a longer seed the CPU generator drops the upper half.
+    return torch.Generator(device=device).manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
 
 
 def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
@@ -34,8 +40,7 @@ def _fill(tensor: Tensor, name: str, is_norm: bool, seed: int) -> None:
     # What a head reads it writes back along itself (the same paper), so that looking at a word starts as saying it.
     source = name.replace("attention.wk", "attention.wq").replace("attention.wo", "attention.wv")
     source = source.replace("output.weight", "tok_embeddings.weight")
-    # Seed and name in one hash of 32 bits: of a longer seed the CPU generator drops the upper half.
-    generator = torch.Generator(device=tensor.device).manual_seed(zlib.crc32(f"{seed}:{source}".encode()))
+    generator = generator_of(seed, source, tensor.device)
     if name.endswith("attention.wo.weight"):
         read = torch.empty_like(tensor.T, memory_format=torch.contiguous_format)
         tensor.copy_(read.normal_(std=1.0 / math.sqrt(read.shape[-1]), generator=generator).T)

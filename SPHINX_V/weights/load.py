@@ -173,8 +173,9 @@ def build_random(
     """A model with random weights, made on `device` in `dtype`: no copy of it is ever anywhere else."""
     with torch.device("meta"):
         model = SphinxV(config)
+    names = list(model.state_dict())  # without what `parallelize` adds
     materialise(model, device=device, dtype=dtype, parallelize=parallelize)
-    initialise_tensors(model, model.state_dict(), seed)
+    initialise_tensors(model, names, seed)
     return model
 
 

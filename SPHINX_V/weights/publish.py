@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -48,6 +49,20 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     finally:
         if temporary.exists():
             shutil.rmtree(temporary)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Mends what a killed `new_folder` has left beside `path`: the folder that was replaced gets its name back where
+    the new one did not get it, all else is removed. Only where nobody else may be writing `path`. Raises OSError."""
+    path = path.absolute()
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]+\.(tmp|old)")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    # `.old` sorts before `.tmp`, which may lack any of its files.
+    for leftover in sorted((one for one in beside if name.fullmatch(one.name)), key=lambda one: one.suffix):
+        if leftover.suffix == ".old" and not path.exists():
+            leftover.rename(path)
+        else:
+            shutil.rmtree(leftover)
 
 
 def _sibling(path: Path, ending: str = "tmp") -> Path:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy
 from numpy.typing import NDArray
 
-from accessory.data.scan import Offsets, scan_lines, scan_list
+from accessory.data.scan import scan_lines, scan_list
 from accessory.data.store import Stored, open_arrays, save_arrays
 from SPHINX_V.errors import ConfigError, DataError
 
@@ -78,7 +78,7 @@ class AnnotationFile:
 
     def _unchanged(self) -> int:
         if self._descriptor is None:
-            with open_annotations(self.path) as file:
+            with _open(self.path) as file:
                 self._descriptor = os.dup(file.fileno())
             weakref.finalize(self, os.close, self._descriptor)
         if Stamp.of(self._descriptor) != self.stamp:
@@ -99,7 +99,7 @@ def open_index(path: Path, place: Path) -> AnnotationFile | None:
 
     Raises DataError where the annotation file cannot be read.
     """
-    with open_annotations(path) as file:
+    with _open(path) as file:
         stamp = Stamp.of(file.fileno())
     index = open_arrays(_index_path(place))
     return None if index is None or index.facts != _facts(stamp) else AnnotationFile(path, index)
@@ -113,12 +113,16 @@ def build_index(path: Path, place: Path) -> AnnotationFile:
     known = open_index(path, place)
     if known is not None:
         return known
-    with open_annotations(path) as file:
+    with _open(path) as file:
         # A later change must leave another mtime than the one noted here.
         if abs(time.time_ns() - Stamp.of(file.fileno()).mtime_ns) < _TICK:
             time.sleep(2 * _TICK / 1e9)
         stamp = Stamp.of(file.fileno())
-        bounds, blank = scan(file, path)
+        blank = numpy.empty(0, numpy.int64)
+        if _by_lines(path):
+            bounds, blank = scan_lines(file, str(path))
+        else:
+            bounds = scan_list(file, str(path))
         if Stamp.of(file.fileno()) != stamp:
             raise DataError(f"{path}: was changed while it was being indexed; start again when it is complete.")
     store(_index_path(place), {"bounds": bounds, "blank": blank}, _facts(stamp))
@@ -126,13 +130,6 @@ def build_index(path: Path, place: Path) -> AnnotationFile:
     if built is None:
         raise DataError(f"{path}: was changed while it was being indexed; start again when it is complete.")
     return built
-
-
-def scan(file: BinaryIO, path: Path) -> tuple[Offsets, Offsets]:
-    """Bounds of the items, as of `scan_list`, and the numbers of blank lines, which are no items."""
-    if path.suffix == ".jsonl":
-        return scan_lines(file, str(path))
-    return scan_list(file, str(path)), numpy.empty(0, numpy.int64)
 
 
 def store(path: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
@@ -154,8 +151,11 @@ def _facts(stamp: Stamp) -> dict[str, int]:
     return {"version": _VERSION, "size": stamp.size, "mtime_ns": stamp.mtime_ns}
 
 
-def open_annotations(path: Path) -> BinaryIO:
-    """An annotation file, to be read without a buffer; raises DataError that names it where it cannot be."""
+def _by_lines(path: Path) -> bool:
+    return path.suffix == ".jsonl"
+
+
+def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb", buffering=0)
     except FileNotFoundError:

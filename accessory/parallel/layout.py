@@ -50,7 +50,7 @@ def shard(root: nn.Module, model: SphinxV, options: ParallelOptions, world: Worl
 
     `ddp`: every data rank holds everything. `sdp`: gradients and optimiser are split over data ranks, weights are whole
     from the first use in a step to its end. `fsdp`: weights too, gathered layer by layer for each use.
-    Frozen weights are split by `fsdp` only, and there in whole blocks.
+    Frozen weights are split by `fsdp` only, and there those of blocks.
     """
     dtype = DTYPES[options.dtype]
     if world.data_size == 1 and dtype == torch.float32:
@@ -64,9 +64,9 @@ def shard(root: nn.Module, model: SphinxV, options: ParallelOptions, world: Worl
     taken: set[nn.Parameter] = set()
     for unit in [*blocks(model), root]:
         own = [parameter for parameter in unit.parameters() if parameter not in taken]
-        trained = {parameter for parameter in own if parameter.requires_grad}
-        # One unit is all trained or all frozen: the two are of different types and only one of them has gradients.
-        chosen = trained or (set(own) if options.mode == "fsdp" and unit is not root else set())
+        whole = options.mode != "fsdp" or unit is root
+        # Trained weights of a unit must be of one type, before and after they are gathered; frozen ones may differ.
+        chosen = {parameter for parameter in own if parameter.requires_grad or not whole}
         if not chosen and unit is not root:
             continue
         ignored = {parameter for parameter in root.parameters() if parameter not in chosen | taken}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,7 +11,11 @@ from torch import nn
 
 from SPHINX_V.model.sphinx_v import SphinxV
 
-_PRODUCTS = 7  # matrices of a layer: wq, wk, wv, wo, w1, w3, w2
+# The projections of a layer, in the order in which it uses them.
+_PROJECTIONS = (
+    *(f"attention.{name}" for name in ("wq", "wk", "wv", "wo")),
+    *(f"feed_forward.{name}" for name in ("w1", "w3", "w2")),
+)
 
 
 def recompute(model: SphinxV, how: Literal["none", "selective", "full"]) -> None:
@@ -28,7 +34,7 @@ def _wrap(layer: nn.Module, selective: bool) -> None:
     from torch.utils.checkpoint import checkpoint
 
     inner = layer.forward
-    options: dict[str, Any] = {"context_fn": _keep_products} if selective else {}
+    options: dict[str, Any] = {"context_fn": partial(_keep_products, _kept(layer))} if selective else {}
 
     # A function of ours, not a partial: torch.compile sees the call of `checkpoint` in it, and knows what to do.
     def forward(*arguments: Any, **named: Any) -> Any:
@@ -38,7 +44,21 @@ def _wrap(layer: nn.Module, selective: bool) -> None:
     layer.forward = forward
 
 
-def _keep_products() -> Any:
+def _kept(layer: nn.Module) -> tuple[bool, ...]:
+    """Of each of a layer's matrix products, in their order, whether its result is kept.
+
+    The last projection's goes into the layer's output alone, and backward needs it for nothing. Of an adapter the
+    narrow result is kept; the wide one is quickly computed from that.
+    """
+    kept = []
+    for name in _PROJECTIONS:
+        kept.append(name != _PROJECTIONS[-1])
+        if hasattr(layer.get_submodule(name), "lora_A"):
+            kept += [True, False]
+    return tuple(kept)
+
+
+def _keep_products(kept_products: Sequence[bool]) -> Any:
     from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
     aten = torch.ops.aten
@@ -53,9 +73,8 @@ def _keep_products() -> Any:
     def policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
         kept = operation in attention
         if operation == aten.mm.default:
+            kept = kept_products[products[context.is_recompute]]
             products[context.is_recompute] += 1
-            # The last one's result goes into the layer's output alone, and backward needs it for nothing.
-            kept = products[context.is_recompute] < _PRODUCTS
         return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
     return create_selective_checkpoint_contexts(policy)

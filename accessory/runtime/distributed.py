@@ -118,11 +118,14 @@ def world(tensor: int = 1, replication: Replication = "replicate", need_group: b
         return
     from torch import distributed
 
+    from accessory.runtime.rendezvous import meeting_point
+
     owned = not distributed.is_initialized()
     if owned:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if size > 1:
-            distributed.init_process_group(backend, timeout=_TIMEOUT)
+            store = meeting_point(_TIMEOUT)
+            distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
         else:
             distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
     data = size // tensor

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-STOPPED = 75  # the training has saved its state and can be resumed; sysexits.h: try again
+from accessory.runtime.signals import STOPPED
+
 REFUSED = 2  # wrong options or data, named on standard error: the same again would end the same
 
 FOLDER = "SPHINX_V_LAUNCH"

@@ -10,6 +10,7 @@ from accessory.config import ModelOptions, RunOptions
 from accessory.parallel.layout import prepare, shard
 from accessory.runtime.distributed import World
 from accessory.train.freeze import freeze
+from accessory.train.lora import add_adapters, initialise_adapters, split_adapters
 from accessory.train.step import LossModule
 from SPHINX_V.config import PRESETS, SphinxVConfig
 from SPHINX_V.errors import ConfigError
@@ -33,8 +34,10 @@ def build(options: RunOptions, world: World) -> Built:
     modules: list[LossModule] = []
 
     def lay_out(model: SphinxV) -> None:
-        freeze(model, options.train.freeze)
+        freeze(model, options.train.freeze, options.train.lora)
+        add_adapters(model, options.train.lora)
         prepare(model, options.parallel, world)
+        split_adapters(model, world)
         module = LossModule(model, options.train)
         shard(module, model, options.parallel, world)
         modules.append(module)
@@ -54,9 +57,11 @@ def build(options: RunOptions, world: World) -> Built:
         check_vocabulary(tokenizer, loaded.config, origin)
         if origin.sam is not None:
             load_tensors(loaded.model, read_sam(origin.sam), origin.sam)
+        initialise_adapters(loaded.model, seed)
         return Built(modules[0], loaded.model, tokenizer)
     tokenizer, config = of_preset(origin)
     model = build_random(config, device=world.device, dtype=torch.float32, parallelize=lay_out, seed=seed)
+    initialise_adapters(model, seed)
     return Built(modules[0], model, tokenizer)
 
 

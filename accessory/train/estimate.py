@@ -17,6 +17,7 @@ from accessory.train.checks import check_layout, check_losses
 from accessory.train.freeze import freeze
 from accessory.train.heldout import HeldOut, open_held_out
 from accessory.train.loggers import check_loggers
+from accessory.train.lora import add_adapters
 from accessory.train.memory import Memory, MicroBatch, estimate_memory
 from accessory.train.meta_model import meta_model
 from accessory.train.overlap import check_held_out
@@ -78,14 +79,16 @@ def estimate(options: RunOptions, processes: int, result: Path) -> Estimate:
     check_output(Path(options.output), result)
     model, tokenizer = open_on_meta(options.model)
     check_divides(model.config.llm, options.parallel.tensor)
-    trained = freeze(model, options.train.freeze)
+    freeze(model, options.train.freeze, options.train.lora)
+    add_adapters(model, options.train.lora)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     check_losses(options, model)
     bad = BadItems()
     processor = Processor(model.config, tokenizer)
     dataset = RegionDataset(options.data, processor, options.train.seed, bad)
     heldout = open_held_out(options.data, processor, options.train.batch_size)
     work = count_work(options, dataset, data)
-    memory = estimate_memory(model.config, trained, options.parallel, data, work.largest)
+    memory = estimate_memory(model.config, trained, options.train, options.parallel, data, work.largest)
     remarks = [bad.summary()] if bad.places else []
     remarks += _about_heldout(dataset, heldout)
     return Estimate(

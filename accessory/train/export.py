@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from accessory.runtime.distributed import World
+from accessory.train.lora import adapters, merged
 from SPHINX_V.errors import CheckpointError
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.weights.entries import Entry
@@ -22,13 +24,14 @@ _DONE, _FAILED = -1, -2
 
 
 def full_state(model: nn.Module, world: World) -> Iterator[tuple[str, Tensor | None]]:
-    """Names and whole tensors of the model's state, one after another: on the CPU of the first process, None elsewhere.
+    """Names and whole tensors of the model, adapters merged, one after another: on the CPU of the first process, None
+    elsewhere.
 
     All processes take all of them, in step: a split tensor is put together on every device, and is gone from there
     before the next. What comes from a model on the CPU may share its memory: copy it, do not change it.
     """
-    for name, tensor in model.state_dict().items():
-        yield name, _whole(tensor, world)
+    for name, weight in _weights(model).items():
+        yield name, weight.whole(world)
 
 
 def export_folder(
@@ -42,7 +45,8 @@ def export_folder(
 ) -> None:
     """Writes one of our folders from the first process; all processes call it, and return when it is written.
 
-    In memory is one whole tensor at a time. `dtype` converts the weights; without, each is written as it is. Raises
+    In memory is one whole tensor at a time. Adapters are merged, and such weights are of float32, as trained ones are.
+    `dtype` converts the weights; without, each is written as it is. Raises
     UsageError where `path` is taken, and on the other processes CheckpointError for whatever the first one raised.
     """
 
@@ -77,7 +81,7 @@ def export_released(
 
 def check_released(model: SphinxV, shards: int) -> None:
     """Raises UsageError where `shards` files cannot share a split dimension of the model."""
-    check_shards(_entries(model.state_dict(), lambda name: torch.empty(0)), shards)
+    check_shards(_entries(_weights(model), lambda name: torch.empty(0)), shards)
 
 
 def _export(
@@ -88,29 +92,29 @@ def _export(
     write: Callable[[list[Entry]], None],
 ) -> None:
     """The first process writes, and says which tensor it needs next; the others help to put that together."""
-    state = model.state_dict()
-    numbers = {name: number for number, name in enumerate(state)}
+    weights = _weights(model)
+    numbers = {name: number for number, name in enumerate(weights)}
     if not world.is_main:
-        _serve(list(state.values()), path, world)
+        _serve(list(weights.values()), path, world)
         return
 
     def read(name: str) -> Tensor:
         _tell(world, numbers[name])
-        whole = _whole(state[name], world)
+        whole = weights[name].whole(world)
         assert whole is not None
         return whole
 
     last = _FAILED
     try:
-        write([entry.cast(dtype) for entry in _entries(state, read)])
+        write([entry.cast(dtype) for entry in _entries(weights, read)])
         last = _DONE
     finally:
         _tell(world, last)
 
 
-def _serve(tensors: list[Tensor], path: str | os.PathLike[str], world: World) -> None:
+def _serve(weights: list[_Weight], path: str | os.PathLike[str], world: World) -> None:
     while (number := _tell(world, 0)) >= 0:
-        _whole(tensors[number], world)
+        weights[number].whole(world)
     if number == _FAILED:
         raise CheckpointError(f"{os.fspath(path)}: the first process could not write it; its message says why.")
 
@@ -120,11 +124,40 @@ def _tell(world: World, number: int) -> int:
     return int(world.sum_over_all(torch.tensor(number, device=world.device)).item())
 
 
-def _entries(state: Mapping[str, Tensor], read: Callable[[str], Tensor]) -> list[Entry]:
-    def entry(name: str, tensor: Tensor) -> Entry:
-        return Entry(name, TensorInfo(tuple(tensor.shape), tensor.dtype), lambda: read(name))
+def _entries(weights: Mapping[str, _Weight], read: Callable[[str], Tensor]) -> list[Entry]:
+    def entry(name: str, weight: _Weight) -> Entry:
+        return Entry(name, TensorInfo(tuple(weight.tensor.shape), weight.dtype), lambda: read(name))
 
-    return [entry(name, tensor) for name, tensor in state.items()]
+    return [entry(name, weight) for name, weight in weights.items()]
+
+
+class _Weight(NamedTuple):
+    """A tensor of the model that may be split over processes, with the matrices of its adapter and their factor."""
+
+    tensor: Tensor
+    adapter: tuple[Tensor, Tensor, float] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype if self.adapter is None else torch.float32
+
+    def whole(self, world: World) -> Tensor | None:
+        """As `_whole`, with the adapter merged into it."""
+        tensor = _whole(self.tensor, world)
+        if self.adapter is None:
+            return tensor
+        down, up = (_whole(part, world) for part in self.adapter[:2])
+        if tensor is None or down is None or up is None:
+            return None
+        return merged(tensor, down, up, self.adapter[2])
+
+
+def _weights(model: nn.Module) -> dict[str, _Weight]:
+    state = model.state_dict()
+    merges = {
+        adapter.weight: (state.pop(adapter.down), state.pop(adapter.up), adapter.scale) for adapter in adapters(model)
+    }
+    return {name: _Weight(tensor, merges.get(name)) for name, tensor in state.items()}
 
 
 def _whole(tensor: Tensor, world: World) -> Tensor | None:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from accessory.config import LoraOptions
+from accessory.train.lora import is_adapted
 from SPHINX_V.errors import ConfigError
 from SPHINX_V.weights.names import PREFIX, to_released
 
 
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[str]:
-    """Freezes every parameter whose name starts with a prefix; returns the trained names, ours.
+def freeze(model: nn.Module, prefixes: Sequence[str], lora: LoraOptions | None = None) -> list[str]:
+    """Freezes every parameter whose name starts with a prefix, and with `lora` the projections that get adapters;
+    returns the trained names, ours.
 
     Prefixes are of our names (`vision`, `llm.layers`) or of those in released files (`clip`, `layers`, `vp_encoder`).
-    Raises ConfigError for a prefix that matches nothing, and where nothing is left to train.
+    Raises ConfigError for a prefix that matches nothing, and where nothing is left to train, adapters neither.
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:
@@ -23,10 +26,11 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[str]:
             raise ConfigError(f"train.freeze: {prefix!r} matches no parameter; parts are {', '.join(parts)}.")
     trained = []
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(_matches(name, prefix) for prefix in prefixes))
+        frozen = is_adapted(name, lora) or any(_matches(name, prefix) for prefix in prefixes)
+        parameter.requires_grad_(not frozen)
         if parameter.requires_grad:
             trained.append(name)
-    if not trained:
+    if not trained and lora is None:
         raise ConfigError(f"train.freeze: {list(prefixes)} freezes all parameters; leave something to train.")
     return trained
 

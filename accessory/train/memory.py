@@ -3,6 +3,7 @@ on the meta device."""
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
@@ -13,14 +14,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from accessory.config import ParallelOptions
+from accessory.config import ParallelOptions, TrainOptions
 from accessory.parallel.layout import DTYPES, blocks, needs_group
 from accessory.parallel.recompute import recompute
+from accessory.train.lora import split_of
 from accessory.train.loss import target_loss
+from accessory.train.lowbit import BYTES, in_eight_bits
 from accessory.train.meta_model import META, meta_inputs, meta_model, use_kernels
 from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.model.sphinx_v import SphinxV
-from SPHINX_V.weights.names import split_dimension
 
 _MASTER = 4  # bytes of a trained weight and of its gradient, which are float32
 _STATES = 8  # bytes of what AdamW keeps for each
@@ -46,7 +48,7 @@ class Memory:
     """Bytes of one process at the highest point of a step.
 
     `frozen` weights and `masters` (trained weights in float32), as they lie between steps; `gathered`, the trained
-    weights in the type of computation; `gradients`; `optimizer`, AdamW's states; `activations`, what forward keeps for
+    weights in the type of computation; `gradients`; `optimizer`, its states; `activations`, what forward keeps for
     backward; `working`, what backward needs at its highest point beside them; `exchange`, buffers between processes.
     What torch, the driver and NCCL take for themselves (1 to 2 GiB) is not in it.
     """
@@ -66,12 +68,17 @@ class Memory:
 
 
 def estimate_memory(
-    config: SphinxVConfig, trained: Collection[str], parallel: ParallelOptions, data: int, batch: MicroBatch
+    config: SphinxVConfig,
+    trained: Collection[str],
+    train: TrainOptions,
+    parallel: ParallelOptions,
+    data: int,
+    batch: MicroBatch,
 ) -> Memory:
-    """Of a model of which the parameters named in `trained` learn, laid out by `parallel` over `data` data ranks, in a
-    step whose largest micro-batch is `batch`."""
-    model = meta_model(config, trained)
-    units = _units(model, parallel.tensor)
+    """Of a model of which the parameters named in `trained` learn, those of adapters among them, laid out by `parallel`
+    over `data` data ranks, in a step whose largest micro-batch is `batch`."""
+    model = meta_model(config, trained, train.lora)
+    units = _units(model, parallel.tensor, train.optimizer == "adamw8bit")
     width = DTYPES[parallel.dtype].itemsize
     shards = 1 if parallel.mode == "ddp" else data
     split = data > 1 or needs_group(parallel)  # by FSDP, which alone mixes types
@@ -79,19 +86,19 @@ def estimate_memory(
     learning = sum(unit.trained for unit in units)
     frozen = gathered = 0
     for unit in units:
-        parted = split and not whole and not unit.is_root and not unit.trained
+        parted = split and not whole and not unit.is_root
         frozen += width * unit.frozen // (shards if parted else 1)
         gathered += width * unit.trained if split and (whole or unit.is_root) else 0
     if split and not whole:
         # One block computes while the next is on its way.
-        gathered += 2 * width * max(unit.trained or unit.frozen for unit in units if not unit.is_root)
+        gathered += 2 * width * max(unit.trained + unit.frozen for unit in units if not unit.is_root)
     activations, working = _activations(model, parallel, batch)
     return Memory(
         frozen,
         _MASTER * learning // shards,
         gathered,
         _MASTER * learning // shards,
-        _STATES * learning // shards,
+        int(sum(unit.states for unit in units)) // shards,
         activations,
         working,
         _exchange(config, units, parallel, split, batch),
@@ -99,26 +106,34 @@ def estimate_memory(
 
 
 class _Unit(NamedTuple):
-    """A part of the model that FSDP gathers at once: numbers of weights that one tensor rank has."""
+    """A part of the model that FSDP gathers at once: numbers of weights that one tensor rank has, and bytes of what the
+    optimiser keeps for them."""
 
     trained: int
     frozen: int
+    states: float
     is_root: bool
 
 
-def _units(model: SphinxV, tensor: int) -> list[_Unit]:
+def _units(model: SphinxV, tensor: int, low_bit: bool) -> list[_Unit]:
     """As `accessory.parallel.layout.shard` makes them: single blocks, and the rest as the root."""
-    own = {
-        parameter: parameter.numel() // (1 if split_dimension(name) is None else tensor)
-        for name, parameter in model.named_parameters()
-    }
+    names = {parameter: name for name, parameter in model.named_parameters()}
     units = []
     for module in [*blocks(model), model]:
-        numbers = [
-            (parameter.requires_grad, own.pop(parameter)) for parameter in module.parameters() if parameter in own
-        ]
-        trained = sum(number for learns, number in numbers if learns)
-        units.append(_Unit(trained, sum(number for _, number in numbers) - trained, module is model))
+        trained = frozen = 0
+        states = 0.0
+        for parameter in module.parameters():
+            if parameter not in names:
+                continue
+            side = split_of(names.pop(parameter))
+            number = parameter.numel() // (1 if side is None else tensor)
+            if not parameter.requires_grad:
+                frozen += number
+                continue
+            trained += number
+            row = math.prod(parameter.shape[1:]) // (tensor if side == 1 else 1)
+            states += number * (BYTES if low_bit and in_eight_bits(parameter.shape, row) else _STATES)
+        units.append(_Unit(trained, frozen, states, module is model))
     return units
 
 
@@ -180,7 +195,7 @@ def _cut(model: SphinxV, tensor: int) -> None:
         return
     for number, layer in enumerate(model.llm.layers):
         for name, parameter in list(layer.named_parameters()):
-            dimension = split_dimension(f"llm.layers.{number}.{name}")
+            dimension = split_of(f"llm.layers.{number}.{name}")
             if dimension is not None:
                 owner, _, leaf = name.rpartition(".")
                 part = parameter.detach().chunk(tensor, dimension)[0]

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from accessory.config import LoraOptions
+from accessory.train.lora import add_adapters
 from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model import llama, qformer, vit
@@ -19,10 +21,12 @@ from SPHINX_V.model.sphinx_v import SphinxV
 META = torch.device("meta")
 
 
-def meta_model(config: SphinxVConfig, trained: Collection[str]) -> SphinxV:
-    """A model of these sizes on the meta device, of which the parameters named in `trained` have gradients."""
+def meta_model(config: SphinxVConfig, trained: Collection[str], lora: LoraOptions | None = None) -> SphinxV:
+    """A model of these sizes on the meta device, with adapters where asked for, of which the parameters named in
+    `trained` have gradients."""
     with META:
         model = SphinxV(config)
+    add_adapters(model, lora)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return model

@@ -1,4 +1,5 @@
-"""The optimisers: AdamW, without decay on biases and norms, and Muon for the matrices of small recipes."""
+"""The optimisers: AdamW, without decay on biases and norms, with moments of 32 or 8 bits, and Muon for the matrices of
+small recipes."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from accessory.config import TrainOptions
 from accessory.train.gradients import Part
+from accessory.train.lowbit import LowBitAdamW, takes
 
 # Rows of these stand for tokens, places or words: single vectors, not maps between spaces.
 _TABLES = ("tok_embeddings.weight", "output.weight", "position_embedding")
@@ -20,24 +22,29 @@ class Optimizers:
     def __init__(self, parts: Sequence[Part], options: TrainOptions) -> None:
         self.parts = parts
         mixing = [part for part in parts if options.muon_lr and _mixes(part)]
-        names = {part.name for part in mixing}
+        low_bit = [part for part in parts if options.optimizer == "adamw8bit" and takes(part)]
+        names = {part.name for part in (*mixing, *low_bit)}
         self.adamw = _adamw([part for part in parts if part.name not in names], options)
         # Muon takes matrices only: a kernel is handed over as a matrix in the same memory, one row per output channel.
         self._matrices = [(part, _as_matrix(part.local)) for part in mixing]
         self.muon = _muon([matrix for _, matrix in self._matrices], options) if mixing else None
+        self.low_bit = LowBitAdamW(low_bit, options) if low_bit else None
 
     @property
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return [optimizer for optimizer in (self.adamw, self.muon) if optimizer is not None]
+        low_bit = None if self.low_bit is None else self.low_bit.optimizer
+        return [optimizer for optimizer in (self.adamw, self.muon, low_bit) if optimizer is not None]
 
     def set_rate(self, share: float) -> None:
         """Sets every learning rate to `share` of its peak."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = share * group["peak"]
+                rate = share * group["peak"]
+                # torchao keeps its rate in a tensor, so that its compiled step takes every rate.
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def step(self, good: Tensor) -> None:
-        """One step, or none where `good` [] is false; AdamW finds that out on the device."""
+        """One step, or none where `good` [] is false; AdamW of 32 bits finds that out on the device, the others ask."""
         if self.adamw is not None:
             # What torch's fused kernels look for: a gradient scaler tells them in this way of an overflow.
             self.adamw.grad_scale = None  # type: ignore[attr-defined]
@@ -50,11 +57,14 @@ class Optimizers:
             self.muon.step()
             for _, matrix in self._matrices:
                 matrix.grad = None
+        if self.low_bit is not None and bool(good):
+            self.low_bit.step()
 
     def states(self) -> Iterator[tuple[Part, str, Tensor]]:
         """Every tensor that the optimisers keep, by part and by its name there, made first where there was no step yet.
 
-        The count of steps is one number per parameter [], the others have the part's own shape.
+        The count of steps is one number per parameter [], the others have the part's own shape, or are those of
+        `LowBitAdamW.states`.
         """
         owners: list[tuple[torch.optim.Optimizer, Part, nn.Parameter]] = []
         if self.adamw is not None:
@@ -69,6 +79,8 @@ class Optimizers:
             for key in sorted(state):
                 tensor = state[key]
                 yield part, key, tensor if tensor.ndim == 0 else tensor.view_as(part.local)
+        if self.low_bit is not None:
+            yield from self.low_bit.states()
 
 
 def _begin(state: dict[str, Tensor], local: Tensor, muon: bool) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from accessory.config import RunOptions
+from accessory.train.lowbit import whole_shape
 from accessory.train.step import StepEngine
 from SPHINX_V.errors import ConfigError
 from SPHINX_V.weights.local_part import is_distributed
@@ -43,19 +45,20 @@ def weights(parts: Iterable[Part]) -> dict[str, Tensor]:
 
 
 def _like(part: Part, tensor: Tensor) -> Tensor:
-    """A tensor of a part's shape as the DTensor that the parameter is; others, and single numbers, as they are."""
+    """What an optimiser keeps of a part, split as the parameter is; single numbers as they are."""
     parameter = part.parameter
     if tensor.ndim == 0 or not is_distributed(parameter):
         return tensor
     from torch.distributed.tensor import DTensor
 
+    shape = whole_shape(part, tensor)
     return DTensor.from_local(
         tensor,
         parameter.device_mesh,
         parameter.placements,
         run_check=False,
-        shape=parameter.shape,
-        stride=parameter.stride(),
+        shape=shape,
+        stride=torch.empty(shape, device="meta").stride(),
     )
 
 

@@ -60,7 +60,7 @@ class StepEngine:
         self.optimizers = Optimizers(self.parts, train)
         self.history = NormHistory(world.device, train.skip_spikes)
         self.parallel = parallel
-        self.flops = flop_rule(module.model.config, {part.name for part in self.parts})
+        self.flops = flop_rule(module.model.config, {part.name for part in self.parts}, train.lora)
         self._denominators = torch.tensor([0, 4, 5], device=world.device)
         # What the patch loss cannot reach stays as it is in the first steps: without a gradient it is passed over.
         self._reached = [part for part in self.parts if not part.name.startswith("llm.layers.")]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from accessory.config import LoraOptions
 from accessory.data.collate import Batch
 from accessory.train.meta_model import meta_inputs, meta_model
 from SPHINX_V.config import SphinxVConfig
@@ -79,18 +80,19 @@ class FlopRule:
         )
 
 
-def flop_rule(config: SphinxVConfig, trained: Collection[str]) -> FlopRule:
-    """Counts a model of which the parameters named in `trained` learn; a second time the result is at hand.
+def flop_rule(config: SphinxVConfig, trained: Collection[str], lora: LoraOptions | None = None) -> FlopRule:
+    """Counts a model of which the parameters named in `trained` learn, those of adapters among them; a second time the
+    result is at hand.
 
     A matrix of n weights takes 2n operations per token forward, 2n for the gradient of its input where something before
     it learns, and 2n for its own where it learns: 6n where all does. The extra losses of small recipes are left out.
     """
-    return _flop_rule(config, frozenset(trained))
+    return _flop_rule(config, frozenset(trained), lora)
 
 
 @lru_cache(maxsize=8)
-def _flop_rule(config: SphinxVConfig, trained: frozenset[str]) -> FlopRule:
-    model = meta_model(config, trained)
+def _flop_rule(config: SphinxVConfig, trained: frozenset[str], lora: LoraOptions | None) -> FlopRule:
+    model = meta_model(config, trained, lora)
     # Rows of embeddings are looked up; the layers' input has a gradient where anything before them learns.
     learns = any(not name.startswith(("llm.layers.", "llm.norm.", "llm.output.")) for name in trained)
     per_token = per_pair = 0
@@ -117,6 +119,14 @@ class _Products:
         self.weights += 2 * weight.numel() * (1 + input_learns + weight.requires_grad)
         return input_learns or weight.requires_grad
 
+    def projection(self, module: nn.Module, input_learns: bool) -> bool:
+        """As `__call__` for a module of one matrix, with its adapter where it has one."""
+        matrices = {name.partition(".")[0]: matrix for name, matrix in module.named_parameters()}
+        if "lora_A" not in matrices:
+            return self(matrices["weight"], input_learns)
+        learns = self(matrices["lora_B"], self(matrices["lora_A"], input_learns))
+        return self(matrices["base_layer"], input_learns) or learns
+
     def attention(self, learns: bool) -> bool:
         # Scores and their sum of values; backward two products for each.
         self.pairs += 4 * (3 if learns else 1)
@@ -127,11 +137,11 @@ def _layer(layer: Block, learns: bool, count: _Products) -> bool:
     """Counts one layer whose input has a gradient or not; does its output have one?"""
     attention, feed_forward = layer.attention, layer.feed_forward
     normed = learns or layer.attention_norm.weight.requires_grad
-    projected = [count(part.weight, normed) for part in (attention.wq, attention.wk, attention.wv)]
-    learns = count(attention.wo.weight, count.attention(any(projected))) or learns
+    projected = [count.projection(part, normed) for part in (attention.wq, attention.wk, attention.wv)]
+    learns = count.projection(attention.wo, count.attention(any(projected))) or learns
     normed = learns or layer.ffn_norm.weight.requires_grad
-    gated = [count(part.weight, normed) for part in (feed_forward.w1, feed_forward.w3)]
-    return count(feed_forward.w2.weight, any(gated)) or learns
+    gated = [count.projection(part, normed) for part in (feed_forward.w1, feed_forward.w3)]
+    return count.projection(feed_forward.w2, any(gated)) or learns
 
 
 def _picture(model: SphinxV) -> int:

@@ -1,11 +1,14 @@
 """Small training runs for tests: data sets on disk, configurations, and the real entry point called in this process."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import torch
 import yaml
 
 from accessory.main import main
+from SPHINX_V.weights.tensor_files import TensorFile
 from tests.golden_model import GOLDEN
 
 FREEZE = {1: ["vision", "llm.layers"], 2: ["vision", "prompt_encoder"]}
@@ -50,6 +53,26 @@ def write_run(folder, data_config, *, preset=False, data=None, **train):
 
 def read_metrics(output):
     return [json.loads(line) for line in (Path(output) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def repeatable(output):
+    """The lines of metrics.jsonl but for the time that a step took."""
+    return [{key: value for key, value in line.items() if key != "step_time"} for line in read_metrics(output)]
+
+
+def hash_of(tensors):
+    """The sha256 of names, types, shapes and bytes of (name, tensor)s."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def hash_of_checkpoint(output):
+    """Of the weights that a run has exported."""
+    files = [TensorFile(path) for path in (Path(output) / "checkpoint").glob("*.safetensors")]
+    return hash_of((name, file.read(name)) for file in files for name in file)
 
 
 def run(config, *overrides):

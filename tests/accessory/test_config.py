@@ -176,6 +176,17 @@ def test_on_bad_sample_is_refuse_or_skip():
         DataOptions.model_validate({"config": "a", "max_words": 1, "on_bad_sample": "replace"})
 
 
+def test_adapters_have_defaults_and_known_targets(written):
+    assert load_options(RunOptions, written()).train.lora is None
+    lora = load_options(RunOptions, written(), ["train.lora.rank=8"]).train.lora
+    assert (lora.rank, lora.alpha, lora.targets) == (8, 32, ("wq", "wk", "wv", "wo", "w1", "w2", "w3"))
+    message = refused(written(), "train.lora={targets: [wq, q_proj]}")
+    assert "train.lora.targets.1: Input should be 'wq', 'wk'" in message
+    assert "'q_proj'" in message
+    assert "train.lora.targets: " in refused(written(), "train.lora={targets: []}")
+    assert "unknown key train.lora.dropout; known: rank" in refused(written(), "train.lora.dropout=0.1")
+
+
 def test_options_do_not_change(written):
     options = load_options(RunOptions, written())
     with pytest.raises(ValueError, match="frozen"):

@@ -165,10 +165,11 @@ def test_a_machine_without_gpus_says_what_to_do():
 def small_run(folder, **train):
     """Options that turn a recipe into a run of `tiny` on small data."""
     config = write_data(folder / "data", MIXED)
-    values = {"batch_size": 1, "accumulation": 1, "lr": 1.0e-4, **train}
+    values = {"batch_size": 1, "accumulation": 1, "lr": 1.0e-4, "log_every": 1, **train}
     return [
         *(f"output={folder / 'out'}", "model.preset=tiny", f"model.tokenizer={GOLDEN / 'tokenizer.model'}"),
         *("model.sam=null", "model.initialise_missing=none", f"data.config={config}", "data.max_words=512"),
+        *("parallel.tensor=1", "parallel.mode=ddp", "parallel.dtype=float32", "parallel.recompute=none"),
         *(
             f"train.{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
             for key, value in values.items()
@@ -195,16 +196,25 @@ def test_two_processes_train_and_what_is_refused_is_not_tried_again(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_training_that_is_asked_to_stop_ends_with_75(tmp_path, number):
-    launched = launch(STAGE1, *small_run(tmp_path, max_steps=100_000), GPUS="2", TMPDIR=str(tmp_path))
-    while not (tmp_path / "out" / "metrics.jsonl").exists():
+def test_a_training_that_is_asked_to_stop_ends_with_75_and_goes_on(tmp_path, number):
+    run = small_run(tmp_path, max_steps=20)
+    launched = launch(STAGE1, *run, GPUS="2", TMPDIR=str(tmp_path))
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    while not metrics.exists() or not metrics.stat().st_size:
         assert launched.poll() is None, launched.stdout.read()
-        time.sleep(0.1)
+        time.sleep(0.05)
     launched.send_signal(number)
     said = launched.stdout.read()
     assert launched.wait() == 75, said
-    assert "Stopped on request" in said
+    assert "stopped, with the state saved in" in said
     assert not list(tmp_path.glob("sphinx-v-launch.*")), "nothing of the launcher is left"
+    before = steps(tmp_path)
+    assert 0 < len(before) < 20
+    again = launch(STAGE1, *run, GPUS="2")
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    assert f"going on after step {before[-1]} of 20" in said
+    assert steps(tmp_path) == list(range(1, 21))
 
 
 @pytest.mark.slow

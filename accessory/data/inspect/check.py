@@ -13,8 +13,10 @@ from accessory.data.inspect.duplicates import Duplicates
 from accessory.data.inspect.faults import KINDS, Fault, outside, text_faults
 from accessory.data.inspect.lengths import Lengths, bars
 from accessory.data.inspect.pictures import Pictures
-from accessory.data.inspect.reading import Origin, origins
+from accessory.data.inspect.reading import chosen_sources
 from accessory.data.inspect.walk import Seen, walk
+from accessory.data.sources import Entry, LocatedSource
+from accessory.data.texts import fit_turns
 from SPHINX_V.processing.processor import Processor
 
 EDGE = 1.0  # pixels by which a mark may overstep its picture: published boxes are rounded
@@ -40,7 +42,7 @@ class CheckOptions:
 
 @dataclass
 class Report:
-    """What a check found. `truncated` items lose answers at their end with `max_words`."""
+    """What a check found. `truncated` items lose turns at their end to `max_words`."""
 
     config: str
     unit: str
@@ -61,63 +63,54 @@ def check(config: str | Path, options: CheckOptions) -> Report:
     """Looks at all items of all files, `ratio` left aside. Raises ConfigError for a configuration that is wrong."""
     report = Report(str(config), "words" if options.processor is None else "tokens")
     duplicates = Duplicates()
-    sources = origins(config, options.only)
+    sources = chosen_sources(config, options.only)
     first_with: dict[Path, int] = {}
     with Pictures(options.workers, options.decode) as pictures:
-        for origin in sources:
-            earlier = first_with.setdefault(origin.path, origin.index)
-            if earlier != origin.index:
-                reason = f"META.{origin.index} lists the file of META.{earlier} once more; its items count twice"
-                report.faults.append(Fault("duplicate", str(origin.path), None, reason))
+        for index, source in enumerate(sources):
+            if first_with.setdefault(source.path, index) != index:
+                reason = "the configuration lists this file once more; its items count twice"
+                report.faults.append(Fault("duplicate", str(source.path), None, reason))
                 continue
             report.files += 1
-            for seen in walk(origin, options.max_prompts, None if options.skip_pictures else pictures):
+            for seen in walk(source, options.max_prompts, None if options.skip_pictures else pictures):
                 report.faults += seen.faults
                 if seen.number is None:
                     continue
                 report.items += 1
-                report.faults += _content_faults(seen, options, report)
-                if seen.annotation is not None:
-                    duplicates.add(seen.annotation, seen.picture, origin.index, seen.number)
+                if seen.entry is not None:
+                    report.faults += _content_faults(seen, seen.entry, options, report)
+                    duplicates.add(seen.entry, index, seen.number)
         report.pictures = len(pictures.seen)
     report.faults += _duplicates(duplicates, sources)
     return report
 
 
-def _content_faults(seen: Seen, options: CheckOptions, report: Report) -> Iterator[Fault]:
+def _content_faults(seen: Seen, entry: Entry, options: CheckOptions, report: Report) -> Iterator[Fault]:
     """Faults of an item whose form is good; its length is added to the report."""
-    annotation = seen.annotation
-    if annotation is None or seen.number is None:
-        return
-    file, number = str(seen.origin.path), seen.number
+    annotation = entry.annotation
     if seen.size is not None:
         for reason in outside(annotation.prompts, seen.size, options.tolerance):
-            yield Fault("outside", file, number, reason)
+            yield Fault("outside", seen.file, seen.number, reason)
     for kind, reason in text_faults(annotation):
-        yield Fault(kind, file, number, reason)
+        yield Fault(kind, seen.file, seen.number, reason)
     if options.processor is None:
         report.lengths.add(sum(len(f"{turn.question} {turn.answer}".split()) for turn in annotation.turns))
         return
-    encoded = options.processor.encode_conversation(annotation.turns)
-    report.lengths.add(len(encoded.ids))
+    report.lengths.add(options.processor.conversation_length(annotation.turns))
     if options.max_words is None:
         return
-    visual = 0 if annotation.image is None else options.processor.config.visual_length
-    room = options.max_words - visual
-    if encoded.answer_ends[0] > room:
-        reason = (
-            f"the first answer ends at token {encoded.answer_ends[0]}, of {options.max_words} the picture takes"
-            f" {visual}; nothing is left to learn"
-        )
-        yield Fault("no-target", file, number, reason)
-    elif len(encoded.ids) > room:
+    visual = 0 if entry.picture is None else options.processor.config.visual_length
+    fit = fit_turns(annotation.turns, options.max_words - visual, options.processor)
+    if fit is None:
+        reason = f"the first answer does not fit into {options.max_words} tokens, of which the picture takes {visual}"
+        yield Fault("no-target", seen.file, seen.number, reason)
+    elif fit.turns < len(annotation.turns):
         report.truncated += 1
 
 
-def _duplicates(duplicates: Duplicates, sources: Sequence[Origin]) -> Iterator[Fault]:
-    paths = {origin.index: origin.path for origin in sources}
+def _duplicates(duplicates: Duplicates, sources: Sequence[LocatedSource]) -> Iterator[Fault]:
     for (source, number), (first_source, first_number) in duplicates.pairs():
-        path, first = paths[source], paths[first_source]
+        path, first = sources[source].path, sources[first_source].path
         where = f"item {first_number}" if path == first else f"{first}, item {first_number}"
         yield Fault("duplicate", str(path), number, f"the same picture, marks and conversation as {where}")
 
@@ -167,7 +160,10 @@ def as_text(report: Report, allowed: Sequence[str] = (), shown: int = 10) -> str
             *(f"  {line}" for line in bars(report.lengths.histogram())),
         ]
     if report.truncated:
-        lines += ["", f"{_many(report.truncated, 'item')} longer than --max_words: their last answers will be cut off"]
+        lines += [
+            "",
+            f"{_many(report.truncated, 'item')} longer than --max_words: training leaves out their last turns",
+        ]
     return "\n".join(lines)
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from accessory.data.inspect.check import EDGE
 from accessory.data.inspect.faults import outside, text_faults
-from accessory.data.inspect.reading import Origin, origins
+from accessory.data.inspect.reading import chosen_sources
 from accessory.data.inspect.walk import Seen, walk
 from accessory.data.labels import task_of
+from accessory.data.sources import LocatedSource
 from accessory.page.pictures import marked_picture
 from SPHINX_V.errors import DataError, UsageError
 from SPHINX_V.processing.image import picture_size
@@ -37,7 +38,7 @@ class Chosen:
 class Choice:
     """What is shown of a source with `total` items; `broken` says what ended the reading of its file, if anything."""
 
-    origin: Origin
+    source: LocatedSource
     total: int
     chosen: tuple[Chosen, ...]
     broken: str
@@ -50,19 +51,19 @@ def choose(config: str | Path, only: str, count: int, seed: int, max_prompts: in
     """
     if count < 1:
         raise UsageError(f"--items is {count}; show at least 1.")
-    sources = origins(config, only)
+    sources = chosen_sources(config, only)
+    shares = [max(1, (count + place) // len(sources)) for place in reversed(range(len(sources)))]
     return [
-        _of_source(origin, max(1, (count + place) // len(sources)), seed, max_prompts)
-        for place, origin in zip(reversed(range(len(sources))), sources)
+        _of_source(source, share, random.Random(f"{seed}/{index}"), max_prompts)
+        for index, (source, share) in enumerate(zip(sources, shares))
     ]
 
 
-def _of_source(origin: Origin, count: int, seed: int, max_prompts: int) -> Choice:
+def _of_source(source: LocatedSource, count: int, draw: random.Random, max_prompts: int) -> Choice:
     """A sample of the source in one pass (algorithm R: Vitter, 1985), in the order of the file."""
-    draw = random.Random(f"{seed}/{origin.index}")
     kept: list[Seen] = []
     total, broken = 0, ""
-    for seen in walk(origin, max_prompts, None):
+    for seen in walk(source, max_prompts, None):
         if seen.number is None:
             broken = seen.faults[0].reason
             continue
@@ -74,26 +75,27 @@ def _of_source(origin: Origin, count: int, seed: int, max_prompts: int) -> Choic
             if place < count:
                 kept[place] = seen
     kept.sort(key=lambda seen: seen.number or 0)
-    return Choice(origin, total, tuple(_shown(seen) for seen in kept), broken)
+    return Choice(source, total, tuple(_shown(seen) for seen in kept), broken)
 
 
 def _shown(seen: Seen) -> Chosen:
     number = seen.number or 0
-    if seen.annotation is None:
+    if seen.entry is None:
         return Chosen(number, "", (), (), None, None, tuple(fault.reason for fault in seen.faults))
-    turns = tuple((turn.question, turn.answer or "") for turn in seen.annotation.turns)
+    annotation, picture = seen.entry.annotation, seen.entry.picture
+    turns = tuple((turn.question, turn.answer or "") for turn in annotation.turns)
     asked = task_of(turns[0][0])
     task = "free question" if asked is None else asked[0]
     size: tuple[int, int] | None = None
     faults: list[str] = []
-    if seen.picture is not None:
+    if picture is not None:
         try:
-            size = picture_size(seen.picture)
-            faults += outside(seen.annotation.prompts, size, EDGE)
+            size = picture_size(picture)
+            faults += outside(annotation.prompts, size, EDGE)
         except DataError as error:
             faults.append(str(error))
-    faults += (reason for _, reason in text_faults(seen.annotation))
-    return Chosen(number, task, seen.annotation.prompts, turns, seen.picture, size, tuple(faults))
+    faults += (reason for _, reason in text_faults(annotation))
+    return Chosen(number, task, annotation.prompts, turns, picture, size, tuple(faults))
 
 
 def all_chosen(choices: list[Choice]) -> Iterator[tuple[Choice, Chosen]]:

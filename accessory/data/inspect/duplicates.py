@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy
 
-from accessory.data.annotation import Annotation
+from accessory.data.sources import Entry
 
 
 class Duplicates:
@@ -19,9 +18,9 @@ class Duplicates:
         self._digests = array("Q")
         self._places = array("Q")
 
-    def add(self, annotation: Annotation, picture: Path | None, source: int, number: int) -> None:
-        """An item of META's `source`, called `number` in its file."""
-        content = repr((str(picture), annotation.prompts, annotation.turns)).encode("utf-8", "surrogatepass")
+    def add(self, entry: Entry, source: int, number: int) -> None:
+        """An item of the source of this index, called `number` in its file."""
+        content = repr((str(entry.picture), entry.annotation.prompts, entry.annotation.turns)).encode()
         self._digests.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
         self._places.append(source << 40 | number)
 

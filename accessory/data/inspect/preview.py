@@ -35,7 +35,7 @@ def preview(config: str | Path, only: str, out: Path, count: int, seed: int, max
             old.unlink()
         pictures = _save_pictures(choices, out)
         (out / PAGE).write_text(_page(config, choices, pictures, seed), encoding="utf-8")
-        draw_sheet([(choice.origin.path.name, chosen) for choice, chosen in all_chosen(choices)]).save(out / SHEET)
+        draw_sheet([(choice.source.path.name, chosen) for choice, chosen in all_chosen(choices)]).save(out / SHEET)
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written ({error.strerror}); name another folder.") from None
     return out / PAGE, out / SHEET
@@ -69,17 +69,17 @@ def _page(config: str | Path, choices: Sequence[Choice], pictures: Sequence[Pict
 
 
 def _section(choice: Choice, pictures: Sequence[PictureFile | str]) -> str:
-    origin = choice.origin
+    source = choice.source
     facts = [
         f"{len(choice.chosen):,} of {choice.total:,} items",
-        f"type {origin.source.type}",
-        *([f"ratio {origin.source.ratio:g}"] if origin.source.ratio != 1 else []),
-        f"pictures below {os.path.normpath(origin.root)}",
+        f"type {source.type}",
+        *([f"ratio {source.ratio:g}"] if source.ratio != 1 else []),
+        f"pictures below {os.path.normpath(source.root)}",
     ]
     cards = "\n".join(_card(chosen, picture) for chosen, picture in zip(choice.chosen, pictures))
     broken = f'<ul class="faults"><li>{escape(choice.broken)}</li></ul>\n' if choice.broken else ""
     return (
-        f"<section>\n<h2>{escape(origin.path.name)}</h2>\n<p>{escape(' · '.join(facts))}</p>\n"
+        f"<section>\n<h2>{escape(source.path.name)}</h2>\n<p>{escape(' · '.join(facts))}</p>\n"
         f'{broken}<div class="cards">\n{cards}\n</div>\n</section>'
     )
 

@@ -1,71 +1,39 @@
-"""Annotation files item by item, in little memory: one bad item, or one bad file, does not keep the others away."""
+"""The sources of a data configuration and the items of their files, found exactly as training finds them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from accessory.data.index import open_annotations, scan
+from accessory.data.index import AnnotationFile, build_index, index_place, open_index
 from accessory.data.sources import LocatedSource, read_sources
-from SPHINX_V.errors import DataError, UsageError
+from SPHINX_V.errors import UsageError
 
 
-@dataclass(frozen=True)
-class Origin:
-    """A source of a data configuration with its paths found; `index` is its place in META."""
-
-    index: int
-    source: LocatedSource
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def root(self) -> Path:
-        return self.source.root
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item as it stands in its file; `number` is what messages call it. Unreadable: `error` instead of `value`."""
-
-    number: int
-    value: Any
-    error: DataError | None = None
-
-
-def origins(config: str | Path, only: str = "") -> list[Origin]:
-    """The sources of a configuration file, in order: those with `only` in their path.
+def chosen_sources(config: str | Path, only: str) -> list[LocatedSource]:
+    """The sources of a configuration that have `only` in the path of their file, in order.
 
     Raises ConfigError for a wrong configuration, not for files that lack, and UsageError where no path has `only`.
     """
     sources = read_sources(config)
-    found = [Origin(index, source) for index, source in enumerate(sources) if only in str(source.path)]
+    found = [source for source in sources if only in str(source.path)]
     if not found:
-        raise UsageError(f"--only {only}: no path of the {len(sources)} in {config} has this in it.")
+        raise UsageError(f"--only {only}: none of the {len(sources)} paths in {config} has this in it.")
     return found
 
 
-def items(path: Path) -> Iterator[Item]:
-    """The items of a .json list or a .jsonl file; raises DataError that names the file, where it is neither.
+@contextmanager
+def annotation_file(path: Path) -> Iterator[AnnotationFile]:
+    """The items of a file, by the index that training has left beside it, or by one that is made for this reading.
 
-    As training finds them, but without an index that stays on the disk.
+    Raises DataError for a file that is missing, not UTF-8 or no list.
     """
-    with open_annotations(path) as file:
-        bounds, blank = scan(file, path)
-        left_out = set(blank.tolist())
-        for number, (before, end) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist())):
-            if number not in left_out:
-                file.seek(before + 1)
-                yield _parsed(file.read(end - before - 1), number, path)
-
-
-def _parsed(content: bytes, number: int, path: Path) -> Item:
-    try:
-        return Item(number, json.loads(content.decode("utf-8")))
-    except (ValueError, RecursionError) as error:  # broken JSON, or a number of more digits than Python reads
-        return Item(number, None, DataError(f"{path}, item {number}: not valid JSON: {error}"))
+    known = open_index(path, index_place(path, None))
+    if known is not None:
+        yield known
+        return
+    # Looking leaves nothing beside the data.
+    with TemporaryDirectory(prefix="sphinx-v-index-") as folder:
+        yield build_index(path, Path(folder) / path.name)

@@ -10,9 +10,10 @@ from typing import Any
 
 from accessory.data.inspect.lengths import Lengths
 from accessory.data.inspect.pictures import Pictures
-from accessory.data.inspect.reading import Origin, origins
+from accessory.data.inspect.reading import chosen_sources
 from accessory.data.inspect.walk import Seen, walk
 from accessory.data.labels import task_of
+from accessory.data.sources import LocatedSource
 from SPHINX_V.errors import DataError
 from SPHINX_V.processing.conversation import clean
 from SPHINX_V.processing.tokenizer import Tokenizer
@@ -29,7 +30,7 @@ class SourceStats:
     `tasks` counts questions by what they ask for, `wordings` the free ones by their text.
     """
 
-    origin: Origin
+    source: LocatedSource
     items: int = 0
     bad: int = 0
     text_only: int = 0
@@ -46,19 +47,19 @@ class SourceStats:
     @property
     def used(self) -> int:
         """Items that an epoch takes: as many as `ratio` leaves, the bad ones among them still counted."""
-        return round(self.origin.source.ratio * self.items)
+        return round(self.source.ratio * self.items)
 
     def add(self, seen: Seen, tokenizer: Tokenizer | None) -> None:
         """Counts an item; of one that cannot be used, only that it is there."""
         self.items += 1
-        if seen.annotation is None or seen.faults:
+        if seen.entry is None or seen.faults:
             self.bad += 1
             return
-        annotation = seen.annotation
-        if seen.picture is None:
+        annotation, picture = seen.entry.annotation, seen.entry.picture
+        if picture is None:
             self.text_only += 1
-        elif seen.picture not in self.pictures:
-            self.pictures.add(seen.picture)
+        elif picture not in self.pictures:
+            self.pictures.add(picture)
             if seen.size is not None:
                 self.widths.add(seen.size[0])
                 self.heights.add(seen.size[1])
@@ -83,9 +84,9 @@ class Stats:
     unit: str
     sources: list[SourceStats]
 
-    def share(self, source: SourceStats) -> float:
-        """The source's part of the items that an epoch takes."""
-        return source.used / max(1, sum(other.used for other in self.sources))
+    def share(self, figures: SourceStats) -> float:
+        """Their part of the items that an epoch takes."""
+        return figures.used / max(1, sum(other.used for other in self.sources))
 
 
 def collect(
@@ -98,9 +99,9 @@ def collect(
     """
     found = []
     with Pictures(workers) as pictures:
-        for origin in origins(config, only):
-            stats = SourceStats(origin)
-            for seen in walk(origin, max_prompts, None if skip_pictures else pictures):
+        for source in chosen_sources(config, only):
+            stats = SourceStats(source)
+            for seen in walk(source, max_prompts, None if skip_pictures else pictures):
                 if seen.number is None:
                     raise DataError(str(seen.faults[0]))
                 stats.add(seen, tokenizer)
@@ -111,63 +112,62 @@ def collect(
 def as_json(stats: Stats) -> str:
     """All figures as one JSON object."""
     return json.dumps(
-        {"config": stats.config, "unit": stats.unit, "sources": [_values(stats, source) for source in stats.sources]},
+        {"config": stats.config, "unit": stats.unit, "sources": [_values(stats, figures) for figures in stats.sources]},
         ensure_ascii=False,
         indent=1,
     )
 
 
-def _values(stats: Stats, source: SourceStats) -> dict[str, Any]:
+def _values(stats: Stats, figures: SourceStats) -> dict[str, Any]:
     return {
-        "path": str(source.origin.path),
-        "type": source.origin.source.type,
-        "ratio": source.origin.source.ratio,
-        "items": source.items,
-        "bad": source.bad,
-        "used": source.used,
-        "share": round(stats.share(source), 6),
-        "pictures": len(source.pictures),
-        "text_only": source.text_only,
-        "marks": dict(sorted(source.marks.items())),
-        "marks_per_item": source.marks_per_item.summary(),
-        "turns": source.turns.summary(),
-        "answers": source.answers.summary(),
-        "widths": source.widths.summary(),
-        "heights": source.heights.summary(),
-        "tasks": dict(source.tasks.most_common()),
-        "free_wordings": dict(source.wordings.most_common(5)),
+        "path": str(figures.source.path),
+        "type": figures.source.type,
+        "ratio": figures.source.ratio,
+        "items": figures.items,
+        "bad": figures.bad,
+        "used": figures.used,
+        "share": round(stats.share(figures), 6),
+        "pictures": len(figures.pictures),
+        "text_only": figures.text_only,
+        "marks": dict(sorted(figures.marks.items())),
+        "marks_per_item": figures.marks_per_item.summary(),
+        "turns": figures.turns.summary(),
+        "answers": figures.answers.summary(),
+        "widths": figures.widths.summary(),
+        "heights": figures.heights.summary(),
+        "tasks": dict(figures.tasks.most_common()),
+        "free_wordings": dict(figures.wordings.most_common(5)),
     }
 
 
 def as_text(stats: Stats) -> str:
     """All figures for people: one block a source, the share of training first."""
-    used = sum(source.used for source in stats.sources)
+    used = sum(figures.used for figures in stats.sources)
     lines = [f"{stats.config}: {len(stats.sources)} sources, {used:,} items an epoch"]
-    for source in stats.sources:
-        lines += ["", *_block(stats, source)]
+    for figures in stats.sources:
+        lines += ["", *_block(stats, figures)]
     return "\n".join(lines)
 
 
-def _block(stats: Stats, source: SourceStats) -> list[str]:
-    origin = source.origin
-    ratio = "" if origin.source.ratio == 1 else f", ratio {origin.source.ratio:g}"
-    bad = f", {source.bad:,} of them bad: see check" if source.bad else ""
+def _block(stats: Stats, figures: SourceStats) -> list[str]:
+    ratio = "" if figures.source.ratio == 1 else f", ratio {figures.source.ratio:g}"
+    bad = f", {figures.bad:,} of them bad: see check" if figures.bad else ""
     rows = [
-        ("of training", f"{100 * stats.share(source):.1f} %: {source.used:,} items an epoch"),
-        ("in the file", f"{source.items:,} items{ratio}{bad}"),
-        ("pictures", f"{len(source.pictures):,}; {source.text_only:,} items of text alone"),
-        ("marks", ", ".join(f"{count:,} {kind}" for kind, count in sorted(source.marks.items())) or "none"),
-        ("marks an item", _spread(source.marks_per_item)),
-        ("turns an item", _spread(source.turns)),
-        (f"answer {stats.unit}", _spread(source.answers)),
-        ("width, pixels", _spread(source.widths)),
-        ("height, pixels", _spread(source.heights)),
+        ("of training", f"{100 * stats.share(figures):.1f} %: {figures.used:,} items an epoch"),
+        ("in the file", f"{figures.items:,} items{ratio}{bad}"),
+        ("pictures", f"{len(figures.pictures):,}; {figures.text_only:,} items of text alone"),
+        ("marks", ", ".join(f"{count:,} {kind}" for kind, count in sorted(figures.marks.items())) or "none"),
+        ("marks an item", _spread(figures.marks_per_item)),
+        ("turns an item", _spread(figures.turns)),
+        (f"answer {stats.unit}", _spread(figures.answers)),
+        ("width, pixels", _spread(figures.widths)),
+        ("height, pixels", _spread(figures.heights)),
     ]
-    lines = [f"{origin.path} ({origin.source.type})"]
+    lines = [f"{figures.source.path} ({figures.source.type})"]
     lines += [f"  {name:<15} {value}" for name, value in rows if value]
-    for number, (task, count) in enumerate(source.tasks.most_common()):
+    for number, (task, count) in enumerate(figures.tasks.most_common()):
         lines.append(f"  {'questions' if number == 0 else '':<15} {count:,} × {task}")
-    for wording, count in source.wordings.most_common(3):
+    for wording, count in figures.wordings.most_common(3):
         text = " ".join(wording.split())
         lines.append(f"  {'':<15}   {count:,} × {text[:90]}{'…' if len(text) > 90 else ''}")
     return lines

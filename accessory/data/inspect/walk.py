@@ -1,17 +1,16 @@
-"""All items of a data configuration, one after the other, with their pictures' sizes and what keeps them from use."""
+"""All items of a source, one after the other, with their pictures' sizes and what keeps them from use."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from accessory.data.annotation import Annotation, parse_annotation
+from accessory.data.index import AnnotationFile
 from accessory.data.inspect.faults import Fault, schema_kind
 from accessory.data.inspect.pictures import Pictures
-from accessory.data.inspect.reading import Item, Origin, items
+from accessory.data.inspect.reading import annotation_file
+from accessory.data.sources import Entry, LocatedSource
 from SPHINX_V.errors import DataError
 
 BATCH = 512  # items whose pictures are looked at together
@@ -19,70 +18,54 @@ BATCH = 512  # items whose pictures are looked at together
 
 @dataclass(frozen=True)
 class Seen:
-    """An item as read: its annotation where it has a right form, the picture's path, and its size where one is known.
+    """An item as read: its entry where it has a right form, and its picture's size where that is known.
 
-    `faults` are those of its form and of its picture. `number` is None where the rest of a file could not be read.
+    `faults` are those of its form and of its picture. `number` is None where the file itself could not be read.
     """
 
-    origin: Origin
+    file: str
     number: int | None
-    value: Any
-    annotation: Annotation | None
-    picture: Path | None
+    entry: Entry | None
     size: tuple[int, int] | None
     faults: tuple[Fault, ...]
 
 
-def walk(origin: Origin, max_prompts: int, pictures: Pictures | None) -> Iterator[Seen]:
+def walk(source: LocatedSource, max_prompts: int, pictures: Pictures | None) -> Iterator[Seen]:
     """The items of one source, `ratio` left aside; without `pictures` none is opened."""
-    reading = items(origin.path)
-    while True:
-        batch: list[Item] = []
-        broken: DataError | None = None
-        try:
-            for item in itertools.islice(reading, BATCH):
-                batch.append(item)
-        except DataError as error:
-            broken = error
-        parsed = [_parsed(origin, item, max_prompts) for item in batch]
-        if pictures is not None:
-            pictures.look(seen.picture for seen in parsed if seen.picture is not None)
-            parsed = [_with_picture(seen, pictures) for seen in parsed]
-        yield from parsed
-        if broken is not None:
-            yield _unread(origin, broken)
-            return
-        if len(batch) < BATCH:
-            return
-
-
-def _unread(origin: Origin, error: DataError) -> Seen:
-    file = str(origin.path)
-    reason = str(error).removeprefix(f"{file}: ").removeprefix(f"{file}, ")
-    return Seen(origin, None, None, None, None, None, (Fault("annotation-file", file, None, reason),))
-
-
-def _parsed(origin: Origin, item: Item, max_prompts: int) -> Seen:
-    file = str(origin.path)
-    where = f"{file}, item {item.number}"
+    name = str(source.path)
     try:
-        if item.error is not None:
-            raise item.error
-        annotation = parse_annotation(item.value, where, max_prompts)
+        with annotation_file(source.path) as file:
+            numbers = file.numbers
+            for start in range(0, len(numbers), BATCH):
+                batch = [_read(source, file, int(number), max_prompts) for number in numbers[start : start + BATCH]]
+                if pictures is not None:
+                    pictures.look(seen.entry.picture for seen in batch if seen.entry and seen.entry.picture)
+                    batch = [_with_picture(seen, pictures) for seen in batch]
+                yield from batch
     except DataError as error:
-        kind = "item" if item.error is not None else schema_kind(item.value, max_prompts)
-        fault = Fault(kind, file, item.number, str(error).removeprefix(f"{where}: "))
-        return Seen(origin, item.number, item.value, None, None, None, (fault,))
-    picture = None if annotation.image is None else origin.root / annotation.image
-    return Seen(origin, item.number, item.value, annotation, picture, None, ())
+        reason = str(error).removeprefix(f"{name}: ")
+        yield Seen(name, None, None, None, (Fault("annotation-file", name, None, reason),))
+
+
+def _read(source: LocatedSource, file: AnnotationFile, number: int, max_prompts: int) -> Seen:
+    name, where = str(source.path), file.where(number)
+    value: Any = None
+    readable = False
+    try:
+        value = file.item(number)
+        readable = True
+        return Seen(name, number, source.entry(value, where, max_prompts), None, ())
+    except DataError as error:
+        file.check()  # a file that has changed is no fault of an item
+        kind = schema_kind(value, max_prompts) if readable else "item"
+        return Seen(name, number, None, None, (Fault(kind, name, number, str(error).removeprefix(f"{where}: ")),))
 
 
 def _with_picture(seen: Seen, pictures: Pictures) -> Seen:
-    if seen.picture is None:
+    if seen.entry is None or seen.entry.picture is None:
         return seen
-    found = pictures.seen[seen.picture]
+    found = pictures.seen[seen.entry.picture]
     if not isinstance(found, DataError):
         return replace(seen, size=found)
-    kind = "unreadable-picture" if seen.picture.is_file() else "missing-picture"
-    fault = Fault(kind, str(seen.origin.path), seen.number, str(found))
-    return replace(seen, faults=(*seen.faults, fault))
+    kind = "unreadable-picture" if seen.entry.picture.is_file() else "missing-picture"
+    return replace(seen, faults=(*seen.faults, Fault(kind, seen.file, seen.number, str(found))))

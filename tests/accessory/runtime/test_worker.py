@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from accessory.runtime.worker import REFUSED, STOPPED
+from accessory.runtime.signals import STOPPED
+from accessory.runtime.worker import REFUSED
 from tests.house.repo import ROOT
 
 ENDS = "import sys\nsys.exit(int(sys.argv[1]))\n"

@@ -1,10 +1,6 @@
 """What two processes have saved, loaded and exported, found out once for all tests here."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +9,7 @@ from accessory.config import SaveOptions
 from accessory.runtime.distributed import World
 from accessory.train.states import StateStore
 from tests.accessory.train.two_processes import values
-from tests.house.repo import ROOT
-
-WORKER = Path(__file__).with_name("two_processes.py")
+from tests.launch import torchrun
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +18,6 @@ def shared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     alone = StateStore(folder / "alone", World(0, 1, torch.device("cpu")), SaveOptions())
     alone.save(1, values(1), {"position": 1}, {"rank": 0}, wait=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = torchrun(2, "tests.accessory.train.two_processes", folder)
     assert done.returncode == 0, done.stderr
     return folder, [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]

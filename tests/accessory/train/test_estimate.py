@@ -8,11 +8,12 @@ import torch
 import yaml
 from PIL import Image
 
-from accessory.config import RunOptions, load_options
+from accessory.config import LoraOptions, RunOptions, load_options
 from accessory.train.checks import check_losses
 from accessory.train.dry_run import dry_run
 from accessory.train.estimate import count_parts, estimate
 from accessory.train.freeze import freeze
+from accessory.train.lora import add_adapters
 from accessory.train.meta_model import meta_model
 from SPHINX_V.config import sphinx_v_13b
 from SPHINX_V.errors import ConfigError, SphinxVError
@@ -118,6 +119,37 @@ def test_items_that_would_be_left_out_are_named(tmp_path):
     text = dry_run(options, 1, tmp_path / "out" / "checkpoint")
     assert "1 bad items left out:" in text
     assert "item 8: bbox[0]" in text
+
+
+def test_adapters_are_counted_as_trained_and_what_they_stand_beside_as_frozen():
+    model = meta_model(sphinx_v_13b(), [])
+    lora = LoraOptions(rank=16)
+    freeze(model, ["vision", "llm"], lora)
+    add_adapters(model, lora)
+    parts = {part.name: (part.trained, part.frozen) for part in count_parts(model)}
+    adapters = 40 * 16 * (4 * (5120 + 5120) + 3 * (5120 + 13824))
+    assert parts["llm.layers"] == (adapters, 40 * (4 * 5120**2 + 3 * 5120 * 13824 + 2 * 5120))
+    assert parts["llm.output"] == (0, 32000 * 5120)
+    assert parts["visual_proj"] == (5632 * 5120 + 3 * 5120, 0)
+
+
+def test_a_run_with_adapters_is_estimated(tmp_path):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), freeze=["vision", "llm"])
+    whole, with_lora = estimated(config, "train.freeze=[vision]"), estimated(config, "train.lora={rank: 4}")
+    before, after = (next(part for part in one.parts if part.name == "llm.layers") for one in (whole, with_lora))
+    assert after.frozen == before.trained
+    assert 0 < after.trained < after.frozen / 4
+    assert with_lora.memory.optimizer == 2 * with_lora.memory.masters < whole.memory.optimizer
+    eight = estimated(config, "train.freeze=[vision]", "train.optimizer=adamw8bit")
+    assert eight.memory.optimizer < 0.4 * whole.memory.optimizer
+    assert eight.memory.masters == whole.memory.masters
+
+
+@pytest.mark.parametrize("other", ["train.lora={rank: 4}", "train.optimizer=adamw8bit"])
+def test_muon_goes_with_neither_adapters_nor_eight_bits(tmp_path, other):
+    told = refused(written(tmp_path), "train.muon_lr=1e-3", other)
+    assert told.startswith(f"ConfigError: {other.partition('={')[0].replace('=', ' ')} does not go together with")
+    assert "leave one of the two out" in told
 
 
 def test_what_cannot_be_laid_out_is_refused(tmp_path):

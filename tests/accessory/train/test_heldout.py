@@ -13,7 +13,7 @@ from SPHINX_V.errors import DataError
 from SPHINX_V.processing.processor import Processor
 from tests.accessory.runs import MIXED, talk, write_data, write_run
 from tests.accessory.train.padded import padded_loss
-from tests.accessory.train.test_meshes import torchrun
+from tests.launch import torchrun
 
 
 @pytest.fixture(scope="module")

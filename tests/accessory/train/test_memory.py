@@ -1,21 +1,26 @@
 """Memory by component: weights worked out by hand, activations against real runs on the CPU."""
 
+import json
 from dataclasses import asdict
 
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from accessory.config import ParallelOptions
+from accessory.config import LoraOptions, ParallelOptions, RunOptions, TrainOptions, load_options
+from accessory.parallel.layout import blocks
 from accessory.parallel.recompute import recompute
+from accessory.train.estimate import estimate
 from accessory.train.freeze import freeze
+from accessory.train.lora import add_adapters
 from accessory.train.memory import LiveBytes, MicroBatch, estimate_memory
 from accessory.train.meta_model import meta_model
 from SPHINX_V.config import LlamaConfig, sphinx_v_13b
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.model.sphinx_v import SphinxV
-from tests.accessory.runs import FREEZE
+from tests.accessory.runs import FREEZE, MIXED, write_data, write_run
 from tests.accessory.train.padded import padded_loss
+from tests.launch import torchrun
 from tests.weights.small import small_config
 
 GIB = 2**30
@@ -53,9 +58,14 @@ def numbers(config, trained, tensor):
 SMALL = MicroBatch(1, 8, 4, True)
 
 
-def estimated(config, prefixes, data, batch=SMALL, **parallel):
-    trained = freeze(meta_model(config, []), prefixes)
-    return trained, estimate_memory(config, trained, ParallelOptions(**parallel), data, batch)
+TRAIN = TrainOptions(lr=1.0, batch_size=1)
+
+
+def estimated(config, prefixes, data, batch=SMALL, train=TRAIN, **parallel):
+    trained = freeze(meta_model(config, []), prefixes, train.lora)
+    if train.lora is not None:
+        trained += [name for name, _ in meta_model(config, [], train.lora).named_parameters() if ".lora_" in name]
+    return trained, estimate_memory(config, trained, train, ParallelOptions(**parallel), data, batch)
 
 
 def test_one_process_in_float32_has_four_times_four_bytes_of_what_learns():
@@ -89,6 +99,57 @@ def test_fsdp_splits_frozen_blocks_too_and_gathers_two_at_a_time():
     parted = 3 * layer + sum(parameter.numel() for block in blocks for parameter in block.parameters())
     assert memory.frozen == pytest.approx(2 * (frozen - parted) + 2 * parted / 4, abs=2 * len([*blocks, 1, 1, 1]))
     assert memory.gathered == 2 * learning + 2 * 2 * layer
+
+
+def test_adapters_learn_and_are_split_as_their_projections_are():
+    """dim 48, keys 24, feed-forward 168, three layers; the side that is split belongs to one of two ranks by half."""
+    config, rank = small_config(), 4
+    train = TRAIN.model_copy(update={"lora": LoraOptions(rank=rank)})
+    plain, without = estimated(config, ["vision", "llm"], 1, tensor=2, mode="fsdp", dtype="bfloat16")
+    trained, memory = estimated(config, ["vision", "llm"], 1, train=train, tensor=2, mode="fsdp", dtype="bfloat16")
+    assert len(trained) - len(plain) == 3 * 7 * 2
+    columns = sum(48 + out // 2 for out in (48, 24, 24, 168, 168))
+    rows = sum(inputs // 2 + 48 for inputs in (48, 168))
+    added = 3 * rank * (columns + rows)
+    assert memory.masters - without.masters == memory.gradients - without.gradients == 4 * added
+    assert memory.optimizer - without.optimizer == 8 * added
+    assert memory.frozen == without.frozen
+
+
+def test_what_adapters_stand_beside_is_frozen_and_split_by_fsdp():
+    config = small_config()
+    train = TRAIN.model_copy(update={"lora": LoraOptions(rank=4)})
+    layout = {"mode": "fsdp", "dtype": "bfloat16", "train": train}
+    _, norms_learn = estimated(config, ["vision"], 1, **layout)
+    _, split = estimated(config, ["vision"], 2, **layout)
+    projections = 3 * (2 * 48 * 48 + 2 * 24 * 48 + 3 * 48 * 168)
+    frozen_vision = sum(parameter.numel() for parameter in meta_model(config, []).vision.parameters())
+    assert norms_learn.frozen == 2 * (projections + frozen_vision)
+    model = meta_model(config, [])
+    parted = (
+        projections
+        + sum(p.numel() for block in blocks(model) for p in block.parameters())
+        - sum(p.numel() for p in model.llm.layers.parameters())
+    )
+    assert norms_learn.frozen - split.frozen == pytest.approx(2 * parted / 2, abs=100)
+
+
+def test_moments_of_eight_bits_take_a_quarter():
+    config = small_config().model_copy(update={"llm": LlamaConfig(dim=128, n_layers=1, n_heads=8, vocab_size=300)})
+    train = TRAIN.model_copy(update={"optimizer": "adamw8bit"})
+    for tensor in (1, 2):
+        for name, each in {"llm.output.weight": 2.125, "llm.norm.weight": 8}.items():
+            number = meta_model(config, []).get_parameter(name).numel() // (
+                tensor if name.endswith("output.weight") else 1
+            )
+            memory = estimate_memory(config, [name], train, ParallelOptions(tensor=tensor), 1, SMALL)
+            assert memory.optimizer == int(each * number)
+    # 128 numbers of a row over four ranks are no multiple of 64.
+    names = ["llm.layers.0.attention.wo.weight"]
+    found = [
+        estimate_memory(config, names, train, ParallelOptions(tensor=tensor), 1, SMALL).optimizer for tensor in (2, 4)
+    ]
+    assert found == [2.125 * 128 * 128 / 2, 8 * 128 * 128 / 4]
 
 
 @pytest.mark.slow
@@ -149,15 +210,21 @@ def test_activations_are_what_autograd_keeps_on_the_cpu(config, prefixes):
         loss = padded_loss(model, inputs, labels)
     measured = sum(size for size, _ in kept.values())
     assert loss.requires_grad
-    memory = estimate_memory(config, trained, ParallelOptions(), 1, BATCH)
+    memory = estimate_memory(config, trained, TRAIN, ParallelOptions(), 1, BATCH)
     # Torch keeps a few tensors that forward has anyway, and the CPU's attention none of the random states.
     assert memory.activations == pytest.approx(measured, rel=0.05)
 
 
-@pytest.mark.parametrize("how", ["none", "selective", "full"])
-def test_recompute_keeps_and_needs_what_it_does_on_the_cpu(config, how):
-    model = SphinxV(config)
-    trained = freeze(model, FREEZE[2])
+@pytest.mark.parametrize(
+    "how, lora",
+    [("none", None), ("selective", None), ("full", None), ("none", LoraOptions()), ("selective", LoraOptions(rank=4))],
+)
+def test_recompute_keeps_and_needs_what_it_does_on_the_cpu(config, how, lora):
+    model = meta_model(config, [])
+    freeze(model, FREEZE[2], lora)
+    add_adapters(model, lora)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    model.to_empty(device="cpu")
     recompute(model, how)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -167,6 +234,36 @@ def test_recompute_keeps_and_needs_what_it_does_on_the_cpu(config, how):
         loss = padded_loss(model, inputs, labels)
         kept = live.now
         loss.backward()
-    memory = estimate_memory(config, trained, ParallelOptions(recompute=how), 1, BATCH)
+    train = TRAIN.model_copy(update={"lora": lora})
+    memory = estimate_memory(config, trained, train, ParallelOptions(recompute=how), 1, BATCH)
     assert memory.activations == pytest.approx(kept, rel=0.02)
     assert memory.activations + memory.working == pytest.approx(live.peak, rel=0.02)
+
+
+HELD = {
+    "tensor": ["parallel.tensor=2"],
+    "ddp": ["parallel.mode=ddp"],
+    "sdp": ["parallel.mode=sdp", "train.lora=null", "train.freeze=[vision]"],
+    "fsdp": ["parallel.mode=fsdp"],
+    "eight": ["parallel.mode=fsdp", "train.optimizer=adamw8bit", "train.lora=null", "train.freeze=[vision]"],
+    "eight-tensor": ["parallel.tensor=2", "train.optimizer=adamw8bit", "train.lora=null", "train.freeze=[vision]"],
+}
+
+
+@pytest.mark.slow
+def test_weights_and_moments_are_what_two_processes_really_hold(tmp_path):
+    config = write_run(tmp_path, write_data(tmp_path, MIXED), freeze=["vision", "llm"], lora={"rank": 8})
+    shared = ["parallel.dtype=bfloat16"]
+    runs = [",".join([name, *shared, *overrides]) for name, overrides in HELD.items()]
+    done = torchrun(2, "tests.accessory.train.sizes_worker", str(config), str(tmp_path / "sizes.json"), *runs)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = json.loads((tmp_path / "sizes.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, overrides in HELD.items():
+        options = load_options(RunOptions, config, [*shared, *overrides])
+        memory = estimate(options, 2, tmp_path / "out" / "checkpoint").memory
+        found[name] = {key: getattr(memory, key) for key in ("frozen", "masters", "optimizer")}
+        # The first process has one row more of what two do not divide.
+        assert sizes[name] == pytest.approx(found[name], rel=0.02), name
+    assert found["fsdp"]["frozen"] < 0.8 * found["ddp"]["frozen"]
+    assert found["eight"]["optimizer"] < 0.4 * found["sdp"]["optimizer"]

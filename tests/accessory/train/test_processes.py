@@ -1,9 +1,5 @@
 """A run does not depend on how processes and accumulation share a step, and is the same every time."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import yaml
 
@@ -11,7 +7,7 @@ from accessory.runtime.distributed import world
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 from SPHINX_V.weights.load import load_model
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
-from tests.house.repo import ROOT
+from tests.launch import torchrun
 
 STEPS = 3
 # float32: sums in another order differ in the last of 24 bits, and AdamW's first steps carry that on.
@@ -52,15 +48,7 @@ def test_accumulation_equals_a_larger_batch(alone, tmp_path, batch_size, accumul
 
 def test_two_processes_that_accumulate_equal_one(alone, tmp_path):
     config = write_run(tmp_path, write_data(tmp_path, MIXED), batch_size=1, accumulation=2, **SHARED)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "accessory.main", "--config", str(config)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = torchrun(2, "accessory.main", "--config", config)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained on 8 items") == 1, "only the main process reports"
     assert_same(read_metrics(tmp_path / "out"), alone[0])

@@ -14,9 +14,9 @@ from accessory.main import main
 from accessory.runtime.signals import STOPPED
 from SPHINX_V.weights.load import load_model
 from tests.accessory.runs import MIXED, read_metrics, run, write_data, write_run
-from tests.accessory.train.test_meshes import torchrun
 from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
+from tests.launch import torchrun
 
 STEPS = 12
 EXACT = ("step", "loss", "grad_norm", "lr", "tokens", "samples", "mark_loss")
@@ -54,6 +54,17 @@ def cut_off(source, target, step):
             shutil.rmtree(state)
     lines = (target / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (target / "metrics.jsonl").write_text("".join(lines[: step + 1])[:-20], encoding="utf-8")
+
+
+def assert_resumed_alike(config, folder, steps, *overrides):
+    """Trains a run into its own output, and again from its states after `steps`."""
+    metrics = run(config, "save.every=1", "save.keep_every=1", *overrides)
+    for step in steps:
+        output = folder / f"resumed{step}"
+        cut_off(folder / "out", output, step)
+        assert numbers(run(config, f"output={output}", *overrides)) == numbers(metrics)
+        before, after = weights(folder / "out"), weights(output)
+        assert all(before[name].equal(after[name]) for name in before)
 
 
 @pytest.fixture(scope="module", params=[(0, False), (2, True)], ids=["no workers", "two workers, packed"])

@@ -5,13 +5,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from accessory.config import LoraOptions
 from accessory.data.collate import Batch
 from accessory.train.freeze import freeze
+from accessory.train.lora import add_adapters
 from accessory.train.meta_model import meta_model
 from accessory.train.utilization import FlopRule, device_peak, flop_rule, peak_flops
 from SPHINX_V.config import sphinx_v_13b, tiny
 from SPHINX_V.inputs import ModelInputs, PromptSlots
-from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.model.init import initialise
 from tests.accessory.runs import FREEZE
 from tests.accessory.train.padded import padded_loss
 from tests.weights.small import small_config
@@ -67,6 +69,18 @@ def test_within_a_layer_only_what_lies_behind_the_learner_has_gradients():
     assert norm.per_token == 3 * 2 * LAYER + 2 * 3 * FEED
 
 
+def test_an_adapter_adds_its_two_matrices_to_its_projection():
+    rank = 4
+    lora = LoraOptions(rank=rank, targets=("wq",))
+    names = [name for name, _ in meta_model(small_config(), [], lora).named_parameters() if ".lora_" in name]
+    assert len(names) == 3 * 2
+    found = flop_rule(small_config(), names, lora)
+    # In the first layer nothing before the adapter learns; from there on all inputs have gradients.
+    first = 2 * (ATTENTION + 2 * KEYS) + (4 + 6) * rank * 48 + 4 * (ATTENTION + 3 * FEED)
+    assert found.per_token == first + 2 * (4 * LAYER + 2 * 6 * rank * 48)
+    assert found.per_pair == 3 * 12 * 48
+
+
 def test_a_picture_passes_the_projections_once_per_token():
     config = small_config()
     frozen, learning = small("llm.output.weight"), small("llm.output.weight", "visual_proj.0.weight")
@@ -86,11 +100,19 @@ def test_a_batch_counts_its_tokens_without_padding_and_its_pairs_up_to_the_diago
     assert counted.of(Batch(pictured, labels, none, none, (0, 1))) == expected
 
 
-@pytest.mark.parametrize("prefixes", [FREEZE[1], FREEZE[2], []], ids=["stage1", "stage2", "all"])
-def test_torchs_counter_finds_the_same_in_a_real_step_of_tiny(prefixes):
+@pytest.mark.parametrize(
+    "prefixes, lora",
+    [(FREEZE[1], None), (FREEZE[2], None), ([], None), (["vision", "llm"], LoraOptions(rank=4, targets=("wk", "w2")))],
+    ids=["stage1", "stage2", "all", "adapters"],
+)
+def test_torchs_counter_finds_the_same_in_a_real_step_of_tiny(prefixes, lora):
     config = tiny().model_copy(update={"vision": tiny().vision.model_copy(update={"position_features": False})})
-    model = SphinxV(config)
-    trained = freeze(model, prefixes)
+    model = meta_model(config, [])
+    freeze(model, prefixes, lora)
+    add_adapters(model, lora)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    model.to_empty(device="cpu")
+    initialise(model, seed=0)
     rows, text, targets = 2, 20, 7
     side, slots = config.vision.picture_size, config.prompts.num_slots
     inputs = ModelInputs(
@@ -104,7 +126,7 @@ def test_torchs_counter_finds_the_same_in_a_real_step_of_tiny(prefixes):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         padded_loss(model, inputs, labels).backward()
     none = torch.full((rows, slots, 0), -1)
-    counted = flop_rule(config, trained)
+    counted = flop_rule(config, trained, lora)
     ours = counted.of(Batch(inputs, labels, none, none, (0, 1)))
     # Torch counts all pairs of the language model's attention; only those up to the diagonal are allowed.
     length = text + config.visual_length

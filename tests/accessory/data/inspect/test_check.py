@@ -85,12 +85,16 @@ def test_one_file_that_cannot_be_read_does_not_hide_the_others(check):
     assert code == 1
     assert report["counts"] == {"annotation-file": 2, "missing-picture": 1}
     assert report["items"] == 2
-    faults = [(fault["file"].rsplit("/", 1)[1], fault["item"], fault["reason"][:22]) for fault in report["faults"]]
-    assert faults == [
-        ("s0.json", None, "not valid JSON: the fi"),
-        ("s1.json", None, "holds a dict; an annot"),
-        ("s2.json", 1, str(check.folder / "gone.png")[:22]),
-    ]
+    faults = [(fault["file"].rsplit("/", 1)[1], fault["item"]) for fault in report["faults"]]
+    assert faults == [("s0.json", None), ("s1.json", None), ("s2.json", 1)]
+
+
+def test_an_item_that_is_no_json_is_one_fault(check):
+    broken = json.dumps([GOOD[2], "HERE", GOOD[1]]).replace('"HERE"', '{"a": [1 2]}')
+    code, report = check(broken)
+    assert (code, report["items"], report["counts"]) == (1, 3, {"item": 1})
+    assert report["faults"][0]["item"] == 1
+    assert report["faults"][0]["reason"].startswith("not valid JSON: ")
 
 
 def test_items_that_stand_in_two_files_and_files_listed_twice(check):
@@ -125,7 +129,7 @@ def test_only_some_of_the_sources(check):
     assert report["faults"][0]["file"].endswith("s1.json")
     code, error = check(bad, good, arguments=["--only", "s7"])
     assert code == 2
-    assert "--only s7: no path of the 2 in" in error
+    assert "--only s7: none of the 2 paths in" in error
 
 
 def test_a_picture_that_is_cut_off_is_found_by_decoding(check):
@@ -148,17 +152,20 @@ def test_what_is_allowed_is_reported_and_no_failure(check):
 
 
 def test_lengths_are_those_of_training_with_a_tokenizer(check):
-    code, report = check(GOOD, arguments=["--tokenizer", TOKENIZER, "--max_words", "1600"])
-    assert code == 0
-    assert report["lengths"]["unit"] == "tokens"
-    longest = report["lengths"]["max"]
-    # With a picture, 1467 of the tokens are its own; room for one token less than the longest has.
-    code, report = check(GOOD, arguments=["--tokenizer", TOKENIZER, "--max_words", 1467 + longest - 1])
+    two = {**GOOD[1], "conversations": GOOD[1]["conversations"] * 5}
+    items = [*GOOD, two]
+
+    def checked(max_words):
+        return check(items, arguments=["--tokenizer", TOKENIZER, "--max_words", max_words])
+
+    code, report = checked(2048)
+    assert (code, report["truncated"], report["lengths"]["unit"]) == (0, 0, "tokens")
+    # With a picture, 1467 of the tokens are its own; room for one token less than the longest conversation has.
+    code, report = checked(1467 + report["lengths"]["max"] - 1)
     assert (code, report["truncated"], report["counts"]) == (0, 1, {})
-    code, report = check(GOOD, arguments=["--tokenizer", TOKENIZER, "--max_words", 1468])
-    assert code == 1
-    assert report["counts"] == {"no-target": 2}
-    assert "of 1468 the picture takes 1467" in report["faults"][0]["reason"]
+    code, report = checked(1468)
+    assert (code, report["counts"]) == (1, {"no-target": 3})
+    assert "does not fit into 1468 tokens, of which the picture takes 1467" in report["faults"][0]["reason"]
 
 
 def test_the_report_for_people(check, capsys):

@@ -7,6 +7,7 @@ import pytest
 from accessory.data.annotation import parse_annotation
 from accessory.data.inspect.duplicates import Duplicates
 from accessory.data.inspect.lengths import BARS, Lengths, bars
+from accessory.data.sources import Entry
 from tests.accessory.runs import talk
 
 
@@ -49,18 +50,19 @@ def test_bars_are_as_long_as_their_share():
     assert "▏" in bars([(0, 0, 1000), (1, 1, 1)])[1], "what occurs is seen"
 
 
-def annotation(question="What?", box=(1, 2, 3, 4)):
-    return parse_annotation(talk(question, "That.", image="a.jpg", bbox=[list(box)]), "", 10)
+def entry(question="What?", box=(1, 2, 3, 4), picture="x/a.jpg"):
+    annotation = parse_annotation(talk(question, "That.", image="a.jpg", bbox=[list(box)]), "", 10)
+    return Entry(annotation, Path(picture), "image_text", "")
 
 
 def test_an_item_that_stands_twice_is_found_with_the_first():
     seen = Duplicates()
-    seen.add(annotation(), Path("x/a.jpg"), 0, 5)
-    seen.add(annotation("Who?"), Path("x/a.jpg"), 0, 6)
-    seen.add(annotation(box=(1, 2, 3, 5)), Path("x/a.jpg"), 0, 7)
-    seen.add(annotation(), Path("y/a.jpg"), 0, 8)
+    seen.add(entry(), 0, 5)
+    seen.add(entry("Who?"), 0, 6)
+    seen.add(entry(box=(1, 2, 3, 5)), 0, 7)
+    seen.add(entry(picture="y/a.jpg"), 0, 8)
     assert list(seen.pairs()) == []
-    seen.add(annotation(), Path("x/a.jpg"), 3, 2)
-    seen.add(annotation(), Path("x/a.jpg"), 3, 9)
+    seen.add(entry(), 3, 2)
+    seen.add(entry(), 3, 9)
     assert list(seen.pairs()) == [((3, 2), (0, 5)), ((3, 9), (0, 5))]
     assert list(Duplicates().pairs()) == []

@@ -139,7 +139,7 @@ def test_a_broken_file_is_said_and_others_are_shown(preview):
     (preview.folder / "s0.json").write_text("{}")
     assert main(["preview", str(preview.folder / "data.yaml"), "--out", str(preview.folder / "out")]) == 0
     page = Page((preview.folder / "out" / "preview.html").read_text(encoding="utf-8"))
-    assert "an annotation file is a list of items" in page.text
+    assert "holds a dict" in page.text
     assert len(page.all("article", "card")) == 1
 
 
