@@ -113,7 +113,7 @@ def _area(mark: Prompt) -> float:
 
 
 def _around(box: Box, size: tuple[int, int], reach: float) -> Box:
-    """The box whose outline, `reach` to either side, lies around `box`; at the picture's edge it stays in the picture."""
+    """The box whose outline, `reach` to either side, lies around `box`; at the picture's edge it stays inside."""
     x0, y0 = max(box.x0 - reach, reach), max(box.y0 - reach, reach)
     x1, y1 = min(box.x1 + reach, size[0] - reach), min(box.y1 + reach, size[1] - reach)
     return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else box
