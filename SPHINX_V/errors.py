@@ -25,6 +25,10 @@ class DivergedError(SphinxVError, ArithmeticError):
     """Training has left the finite numbers: the message names the step, the loss and what to lower."""
 
 
+class JudgeError(SphinxVError, RuntimeError):
+    """A judge gives no answer that can be used: the message names judge, address, what came back and how often."""
+
+
 class PromptWarning(UserWarning):
     """A prompt or question is legal but probably not what was meant, such as `<Region 4>` with three prompts."""
 

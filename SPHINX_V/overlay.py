@@ -48,21 +48,38 @@ class _Style:
             badge=min(size * max(15.0, side / 28), width, height),
         )
 
+    @staticmethod
+    def fine(width: int, height: int, size: float) -> _Style:
+        """Half as large on a large picture; on a small one, as large as it takes to read a number."""
+        side = max(width, height)
+        return _Style(
+            line=size * max(2.0, side / 600),
+            edge=size * max(1.0, side / 1200),
+            dot=size * max(3.0, side / 280),
+            badge=min(size * max(22.0, side / 48), width, height),
+        )
+
+    @property
+    def reach(self) -> float:
+        """From the middle of a line to its outer edge."""
+        return self.line / 2 + 2 * self.edge
+
 
 def draw_marks(
-    picture: Image.Image, prompts: Iterable[Prompt | Sequence[float]] | None, *, size: float = 1.0
+    picture: Image.Image, prompts: Iterable[Prompt | Sequence[float]] | None, *, size: float = 1.0, fine: bool = False
 ) -> Image.Image:
     """A new RGB picture with marks 1, 2, … in their colours; the argument is not changed.
 
     `prompts` are in pixels of the picture, typed or raw lists (`[x, y]`, `[x, y, w, h]`); what lies outside the picture
     is cut off, its badge stays inside. `size` 2 draws lines and numbers twice as large, for a picture that is shown at
-    half its size. Raises UsageError as `as_prompts` does.
+    half its size. `fine` is for a reader who must see what is in the marked places: thin lines around boxes, not on
+    their edges, small dots, and numbers beside boxes where there is room. Raises UsageError as `as_prompts` does.
     """
     marks = as_prompts(prompts)
     canvas = picture.convert("RGB")
     if canvas is picture:
         canvas = picture.copy()
-    style = _Style.of(*canvas.size, size)
+    style = (_Style.fine if fine else _Style.of)(*canvas.size, size)
     for number, mark in enumerate(marks):
         if isinstance(mark, Mask):
             _paint_mask(canvas, mark, PALETTE[number % len(PALETTE)], style)
@@ -71,8 +88,10 @@ def draw_marks(
     pen = _Pen(ImageDraw.Draw(layer), scale, style)
     # Large shapes first: a small mark inside a large one stays on top.
     for number in sorted(range(len(marks)), key=lambda n: -_area(marks[n])):
-        pen.mark(marks[number], PALETTE[number % len(PALETTE)])
-    for number, place in enumerate(place_badges(marks, canvas.size, style.badge)):
+        mark = marks[number]
+        shown = _around(mark, canvas.size, style.reach) if fine and isinstance(mark, Box) else mark
+        pen.mark(shown, PALETTE[number % len(PALETTE)])
+    for number, place in enumerate(place_badges(marks, canvas.size, style.badge, spare_boxes=fine)):
         pen.badge(str(number + 1), place, PALETTE[number % len(PALETTE)])
     if scale != 1:
         layer = layer.resize(canvas.size, Image.Resampling.BOX)
@@ -91,6 +110,13 @@ def text_color(background: Color) -> Color:
 def _area(mark: Prompt) -> float:
     x0, y0, x1, y1 = mark.bounds()
     return (x1 - x0) * (y1 - y0)
+
+
+def _around(box: Box, size: tuple[int, int], reach: float) -> Box:
+    """The box whose outline, `reach` to either side, lies around `box`; at the picture's edge it stays inside."""
+    x0, y0 = max(box.x0 - reach, reach), max(box.y0 - reach, reach)
+    x1, y1 = min(box.x1 + reach, size[0] - reach), min(box.y1 + reach, size[1] - reach)
+    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else box
 
 
 class _Pen:
@@ -174,11 +200,15 @@ def _dilate(mask: Image.Image, radius: float) -> Image.Image:
     return Image.fromarray(grown.astype(numpy.uint8) * 255)
 
 
-def place_badges(marks: Sequence[Prompt], size: tuple[int, int], height: float) -> list[Rectangle]:
+def place_badges(
+    marks: Sequence[Prompt], size: tuple[int, int], height: float, *, spare_boxes: bool = False
+) -> list[Rectangle]:
     """A rectangle per mark for its number: inside the picture, near the mark, and clear of other badges and of points.
 
-    `size` is (width, height) of the picture; rectangles are (x0, y0, x1, y1) in its pixels.
+    `size` is (width, height) of the picture; rectangles are (x0, y0, x1, y1) in its pixels. `spare_boxes` keeps them
+    clear of what lies in boxes too, the more so the larger a share of the box they would hide.
     """
+    boxes = [(mark.bounds(), _area(mark)) for mark in marks if spare_boxes and isinstance(mark, Box)]
     dots = [
         (mark.x - height / 3, mark.y - height / 3, mark.x + height / 3, mark.y + height / 3)
         for mark in marks
@@ -190,9 +220,10 @@ def place_badges(marks: Sequence[Prompt], size: tuple[int, int], height: float) 
 
         def cost(place: Rectangle) -> float:
             # A number under another number is lost; one on a point hides what is marked; distance is the least evil.
-            return 100 * sum(_overlap(place, other) for other in placed) + 10 * sum(
-                _overlap(place, dot) for dot in dots
-            )
+            on_badges = sum(_overlap(place, other) for other in placed)
+            on_dots = sum(_overlap(place, dot) for dot in dots)
+            hidden = sum(_overlap(place, box) * min(1.0, height**2 / area) for box, area in boxes)
+            return 100 * on_badges + 10 * on_dots + hidden
 
         best: Rectangle | None = None
         lowest = float("inf")

@@ -307,7 +307,7 @@ def explain_one(fault: Any) -> str:
 def _nearest(cls: type[BaseModel], place: tuple[Any, ...]) -> str:
     model: type[BaseModel] = cls
     for key in place[:-1]:
-        if isinstance(key, int):
+        if str(key) not in model.model_fields:  # a place in a list, or a name that the file's author chose
             continue
         annotation = model.model_fields[str(key)].annotation
         options = [annotation, *get_args(annotation)]

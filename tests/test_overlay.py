@@ -120,6 +120,33 @@ def test_sizes_grow_with_the_picture():
     assert 10 * changed(400) < changed(2000) < 40 * changed(400)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_fine_marks_leave_what_is_in_a_box_as_it_is(size):
+    width, height = size
+    picture = Image.effect_noise(size, 80).convert("RGB")
+    box = Box(width // 3, height // 3, 2 * width // 3 + 1, 2 * height // 3 + 1)
+    drawn = numpy.asarray(draw_marks(picture, [box], fine=True))
+    changed = (drawn != numpy.asarray(picture)).any(-1)
+    assert changed.any()
+    if min(size) >= 300:  # below, there is no room for a number beside the box
+        assert not changed[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)].any()
+
+
+def test_a_fine_frame_around_the_whole_picture_is_in_the_picture():
+    drawn = numpy.asarray(draw_marks(Image.new("RGB", (400, 300), "gray"), [Box(0, 0, 400, 300)], fine=True)).astype(
+        int
+    )
+    for edge in (drawn[150, :8], drawn[150, -8:], drawn[:8, 200], drawn[-8:, 200]):
+        assert (abs(edge - PALETTE[0]).max(-1) < 60).any()
+
+
+def test_fine_numbers_stay_off_small_boxes_where_there_is_room():
+    rows = [Box(100, 100 + 16 * k, 200, 112 + 16 * k) for k in range(5)]
+    for x0, y0, x1, y1 in place_badges(rows, (400, 300), 20, spare_boxes=True):
+        hidden = [max(0, min(x1, b.x1) - max(x0, b.x0)) * max(0, min(y1, b.y1) - max(y0, b.y0)) for b in rows]
+        assert sum(hidden) == 0
+
+
 # Full dichromacy: Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
 VISIONS = {
     "all three cones": numpy.eye(3),

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 from accessory.eval.cards import Asked, Example, asked_card, example_card
 from accessory.eval.curves import Curve, chart, last_value, number
+from accessory.eval.page import facts_section, fill_page, section
 from accessory.eval.table import ACCURACY, SWAPPED, Column, Table, columns_of, markdown, percent
 from accessory.page.marks import PictureFile
 from accessory.page.pictures import marked_picture
-from accessory.page.resources import resource
 from SPHINX_V.prompts import Prompt
 
 __all__ = ["Asked", "Example", "write_report"]
@@ -57,14 +56,9 @@ def write_report(
         _examples(examples, out),
         _asked(asked, out),
         _curves(curves),
-        _facts(facts),
+        facts_section(facts),
     ]
-    page = Template(resource("accessory.eval", "report.html")).substitute(
-        title=escape(title),
-        style=f"{resource('accessory.page', 'page.css')}\n{resource('accessory.eval', 'report.css').strip()}",
-        lead=escape(headline(table)),
-        sections="\n".join(section for section in sections if section),
-    )
+    page = fill_page(title, headline(table), sections, style=("report.css",))
     (out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
     (out / PAGE).write_text(page, encoding="utf-8")
     return out / PAGE
@@ -92,11 +86,6 @@ def _meaning(right: float, swapped: float) -> str:
     return ", which is no proof that it reads the marks."
 
 
-def _section(heading: str, intro: str, body: str) -> str:
-    said = f"<p>{intro}</p>\n" if intro else ""
-    return f"<section>\n<h2>{heading}</h2>\n{said}{body}\n</section>"
-
-
 def _results(table: Table, columns: Sequence[Column]) -> str:
     tones = {column.name: tone for tone, column in enumerate([c for c in columns if c.is_share], start=1)}
     heads = "".join(
@@ -111,7 +100,7 @@ def _results(table: Table, columns: Sequence[Column]) -> str:
         f'<th scope="col" role="columnheader">task</th>{heads}</tr></thead>\n'
         '<tbody role="rowgroup">\n' + "\n".join(rows) + "\n</tbody>\n</table></div>"
     )
-    return _section("Results", "Share of exact answers on held-out pictures. An unanswered mark counts as wrong.", body)
+    return section("Results", "Share of exact answers on held-out pictures. An unanswered mark counts as wrong.", body)
 
 
 def _class(column: Column) -> str:
@@ -139,7 +128,7 @@ def _control(table: Table) -> str:
         f"chance; one that guesses stays as right as before. So in the column “{SWAPPED}” low is good. Chance is not "
         "zero: of four directions one is right a quarter of the time, and a foreign mark may fall on the right object."
     )
-    return _section("What swapped marks show", said, "")
+    return section("What swapped marks show", said, "")
 
 
 def _save(out: Path, name: str, path: Path, prompts: Sequence[Prompt], side: int, mark_size: float) -> PictureFile:
@@ -162,7 +151,7 @@ def _examples(examples: Sequence[Example], out: Path) -> str:
     intro = "Marks are numbered on the picture and keep their colours in the text. ✓ is right, ✗ is wrong."
     if any(example.swapped is not None for example in examples):
         intro += " On the tinted ground: the control, where ✗ is what should happen."
-    return _section("Answers", intro, '<div class="cards">\n' + "\n".join(cards) + "\n</div>")
+    return section("Answers", intro, '<div class="cards">\n' + "\n".join(cards) + "\n</div>")
 
 
 def _asked(asked: Sequence[Asked], out: Path) -> str:
@@ -173,7 +162,7 @@ def _asked(asked: Sequence[Asked], out: Path) -> str:
         for index, one in enumerate(asked, start=1)
     ]
     intro = "Questions put to the model after training. These answers are not scored."
-    return _section("Asked freely", intro, '<div class="cards free">\n' + "\n".join(cards) + "\n</div>")
+    return section("Asked freely", intro, '<div class="cards free">\n' + "\n".join(cards) + "\n</div>")
 
 
 def _points(rows: Rows, key: str) -> tuple[tuple[float, float], ...]:
@@ -198,7 +187,7 @@ def _curves(curves: Mapping[str, Rows]) -> str:
         more = '<div class="charts">\n' + "\n".join(filter(None, others)) + "\n</div>"
         body += f"\n<details><summary>Gradient norm and learning rate</summary>\n{more}</details>"
     intro = "Thin: every step. Thick: their running mean."
-    return _section("Training", intro, body)
+    return section("Training", intro, body)
 
 
 def _figure(stage: str, curves: Sequence[Curve], y_label: str) -> str:
@@ -212,10 +201,3 @@ def _figure(stage: str, curves: Sequence[Curve], y_label: str) -> str:
             keys.append(f'<span class="key tone{curve.tone}">{escape(curve.name)}, at the end {number(end)}</span>')
     caption = f"<figcaption><strong>{escape(stage)}</strong>{''.join(keys)}</figcaption>"
     return f'<figure class="sheet">{caption}\n{drawn}</figure>'
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    if not facts:
-        return ""
-    pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
-    return _section("Facts of the run", "", f'<dl class="facts sheet">{pairs}</dl>')

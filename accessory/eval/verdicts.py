@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accessory.data.labels import parse_labels
-from accessory.eval.metrics import same_text
+from accessory.eval.metrics.texts import same_text
+from accessory.eval.regions import parse_regions
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,14 @@ class Verdict:
 
 def verdicts(prediction: str, truth: str) -> tuple[Verdict, ...]:
     """One verdict per mark where the truth has a line per mark, else one for the whole answer."""
-    expected = parse_labels(truth)
+    expected = parse_regions(truth).answers
     if not expected:
         return (Verdict(None, prediction.strip(), truth.strip()),)
-    given = parse_labels(prediction)
+    given = parse_regions(prediction, expected).answers
     return tuple(Verdict(number, given.get(number, ""), label) for number, label in expected.items())
 
 
 def beyond_the_marks(prediction: str, truth: str) -> str:
     """What the answer holds and no verdict shows: lines about marks that the truth does not name, or of no form."""
-    expected = parse_labels(truth)
-    if not expected:
-        return ""
-    shown = set(expected)
-    kept = []
-    for line in prediction.splitlines():
-        labels = parse_labels(line)
-        if labels and set(labels) <= shown:
-            shown -= set(labels)
-        elif line.strip():
-            kept.append(line.strip())
-    return "\n".join(kept)
+    expected = parse_regions(truth).answers
+    return parse_regions(prediction, expected).extra if expected else ""

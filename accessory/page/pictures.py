@@ -16,18 +16,27 @@ SIDE = 640  # pixels of the longer side that a small picture may grow to
 LARGEST = 1280  # pixels of the longer side that a large picture is reduced to
 
 
-def marked_picture(path: Path, prompts: Sequence[Prompt], side: int = SIDE, mark_size: float = 1.0) -> Image.Image:
-    """The picture with its numbered marks, RGB. A small one is enlarged a whole number of times, up to `side` pixels.
+def marked_picture(
+    path: Path,
+    prompts: Sequence[Prompt],
+    side: int = SIDE,
+    mark_size: float = 1.0,
+    largest: int = LARGEST,
+    fine: bool = False,
+) -> Image.Image:
+    """The picture with its numbered marks, RGB. A small one is enlarged a whole number of times, up to `side` pixels, a
+    large one is reduced to `largest`.
 
-    `mark_size`: 2 for a picture that will be shown at half its pixels. Raises DataError as `open_picture` does.
+    `mark_size`: 2 for a picture that will be shown at half its pixels. `fine`: marks that cover nothing that is marked.
+    Raises DataError as `open_picture` does.
     """
     picture = open_picture(path)
     longer = max(picture.size)
-    scale = max(1, side // longer) if longer <= LARGEST else LARGEST / longer
+    scale = max(1, side // longer) if longer <= largest else largest / longer
     if scale != 1:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return draw_marks(picture, [scaled(prompt, scale) for prompt in prompts], size=mark_size)
+    return draw_marks(picture, [scaled(prompt, scale) for prompt in prompts], size=mark_size, fine=fine)
 
 
 def scaled(prompt: Prompt, scale: float) -> Prompt:

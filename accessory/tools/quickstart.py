@@ -19,11 +19,16 @@ import torch
 from accessory.config import RunOptions, load_options
 from accessory.data.synthetic import generate
 from accessory.data.synthetic.files import VERSION
-from accessory.eval.controls import swap_marks
-from accessory.eval.items import BenchmarkItem, read_items
-from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch
-from accessory.eval.predict import Prediction, predict
+from accessory.eval.controls import Control
+from accessory.eval.items import BenchmarkItem
+from accessory.eval.load import load_items
+from accessory.eval.predict import Asking, predict, prediction_path
+from accessory.eval.record import checkpoint_hash
+from accessory.eval.registry import Roots, read_registry
 from accessory.eval.report import Asked, Example, write_report
+from accessory.eval.scoring import Answered, Outcome, score
+from accessory.eval.suites.base import Resources
+from accessory.eval.table import ACCURACY, SWAPPED
 from accessory.main import CHECKPOINT, METRICS, launch, train
 from accessory.tools.tokenizer import train_tokenizer
 from SPHINX_V.errors import SphinxVError
@@ -32,6 +37,7 @@ from SPHINX_V.sphinx_v import SPHINX_V_Model
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "accessory" / "configs"
 STAGES = ("stage1", "stage2")
+CONTROLS: tuple[Control, ...] = ("none", "swap_marks")
 SEED = 0
 
 
@@ -55,23 +61,22 @@ FAST = Size(
 
 @dataclass(frozen=True)
 class Suite:
-    """One held-out file, how it is scored, and the line of results.json that it counts for."""
+    """One suite of the held-out set, the line of results.json that it counts for, and its name in the report."""
 
     name: str
     result: str
-    metric: type[RegionExactMatch] | type[AnswerExactMatch]
-    max_new_tokens: int
     title: str
 
 
 SUITES = (
-    Suite("labels_box", "labels_box", RegionExactMatch, 128, "labels, boxes"),
-    Suite("labels_point", "labels_point", RegionExactMatch, 128, "labels, points"),
-    Suite("ocr_box", "ocr", RegionExactMatch, 128, "words, boxes"),
-    Suite("ocr_point", "ocr", RegionExactMatch, 128, "words, points"),
-    Suite("relation_box", "relation", AnswerExactMatch, 32, "relations, boxes"),
-    Suite("relation_point", "relation", AnswerExactMatch, 32, "relations, points"),
+    Suite("labels_box", "labels_box", "labels, boxes"),
+    Suite("labels_point", "labels_point", "labels, points"),
+    Suite("ocr_box", "ocr", "words, boxes"),
+    Suite("ocr_point", "ocr", "words, points"),
+    Suite("relation_box", "relation", "relations, boxes"),
+    Suite("relation_point", "relation", "relations, points"),
 )
+BATCH = 64  # rows of a tiny model that are answered together
 
 
 def make_data(out: Path, size: Size) -> None:
@@ -149,53 +154,64 @@ def _record(stamp: Path, source: Any, started: float) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Answers:
     """A suite's items with answers and scores, with the true marks and with those of other items."""
 
     suite: Suite
     items: list[BenchmarkItem]
-    swapped_items: list[BenchmarkItem]
-    predictions: list[Prediction]
-    swapped: list[Prediction]
-    score: RegionExactMatch | AnswerExactMatch
-    swapped_score: RegionExactMatch | AnswerExactMatch
+    scored: Outcome
+    swapped: Outcome
+
+    def right(self, swapped: bool) -> tuple[int, int]:
+        """How many marks, or whole answers, are right, and of how many."""
+        outcome = self.swapped if swapped else self.scored
+        marks = [mark for item in outcome.scores.items for mark in item.marks]
+        return sum(mark.value == 1.0 for mark in marks), len(marks)
+
+    def accuracy(self, swapped: bool) -> float:
+        hits, total = self.right(swapped)
+        return hits / max(1, total)
 
 
-def evaluate(out: Path, model: SPHINX_V_Model) -> list[Outcome]:
+def evaluate(out: Path, model: SPHINX_V_Model) -> list[Answers]:
     """Answers every held-out suite, and again with each question's marks swapped for those of another item."""
     heldout = out / "data" / "heldout"
-    outcomes = []
+    registry = read_registry()
+    source = checkpoint_hash(out / CHECKPOINT)
+    answers = []
     for suite in SUITES:
-        items = read_items(heldout / f"{suite.name}.json", heldout / "images")
-        others = swap_marks(items)
-        answers = predict(model, items, out / "predictions" / f"{suite.name}.jsonl", suite.max_new_tokens)
-        control = predict(model, others, out / "predictions" / f"{suite.name}.swapped.jsonl", suite.max_new_tokens)
-        score, swapped_score = suite.metric(), suite.metric()
-        for answer in answers:
-            score.update(answer.prediction, answer.answer)
-        for answer in control:
-            swapped_score.update(answer.prediction, answer.answer)
-        say(f"{suite.title}: {score.compute():.3f}, marks swapped {swapped_score.compute():.3f}")
-        outcomes.append(Outcome(suite, items, others, answers, control, score, swapped_score))
-    return outcomes
+        entry = registry.suites[suite.name]
+        items = load_items(suite.name, entry, Roots(heldout, heldout))
+        outcomes = []
+        for control in CONTROLS:
+            path = prediction_path(out / "predictions", suite.name, control)
+            # A new run is a new model: its answers take the place of those of the run before.
+            asking = Asking(source=source, control=control, batch_size=BATCH, restart=True)
+            predictions = predict(model, entry, items, path, asking)
+            assert predictions is not None, "one process answers all"
+            outcomes.append(score(Answered(suite.name, entry, tuple(predictions), control), Resources()))
+        answers.append(Answers(suite, items, *outcomes))
+        right, swapped = answers[-1].accuracy(swapped=False), answers[-1].accuracy(swapped=True)
+        say(f"{suite.title}: {right:.3f}, marks swapped {swapped:.3f}")
+    return answers
 
 
-def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
+def summarise(answers: list[Answers]) -> dict[str, Any]:
     """The numbers of results.json; a line that several suites count for is over all their regions or answers."""
 
     def shares(swapped: bool) -> dict[str, float]:
-        right: dict[str, list[int]] = {}
-        for outcome in outcomes:
-            score = outcome.swapped_score if swapped else outcome.score
-            counts = right.setdefault(outcome.suite.result, [0, 0])
-            counts[0] += score.right
-            counts[1] += score.total
-        return {name: hits / max(1, total) for name, (hits, total) in right.items()}
+        counts: dict[str, list[int]] = {}
+        for one in answers:
+            hits, total = one.right(swapped)
+            row = counts.setdefault(one.suite.result, [0, 0])
+            row[0] += hits
+            row[1] += total
+        return {name: hits / max(1, total) for name, (hits, total) in counts.items()}
 
     return {**shares(swapped=False), "swapped": shares(swapped=True)}
 
 
-def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Outcome]) -> list[Asked]:
+def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Answers]) -> list[Asked]:
     """One question about each of three held-out pictures, asked as a user would."""
     asked: list[Asked] = []
     for outcome in (outcomes[0], outcomes[3], outcomes[4]):
@@ -235,16 +251,16 @@ def run(out: Path, size: Size) -> dict[str, Any]:
     return results
 
 
-def _table(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
+def _table(outcomes: list[Answers]) -> dict[str, dict[str, float]]:
     return {
-        outcome.suite.title: {
-            "accuracy": outcome.score.compute(),
-            "marks swapped": outcome.swapped_score.compute(),
-            "items": len(outcome.items),
-            "scored": outcome.score.total,
-            "unanswered": outcome.score.unanswered,
+        one.suite.title: {
+            ACCURACY: one.accuracy(swapped=False),
+            SWAPPED: one.accuracy(swapped=True),
+            "items": len(one.items),
+            "scored": one.right(swapped=False)[1],
+            "unanswered": one.scored.scores.tally.unanswered + one.scored.scores.tally.unparsable,
         }
-        for outcome in outcomes
+        for one in outcomes
     }
 
 
@@ -252,17 +268,17 @@ def _metrics(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _examples(outcomes: list[Outcome], each: int = 4) -> list[Example]:
+def _examples(outcomes: list[Answers], each: int = 4) -> list[Example]:
     """Items of every suite at even steps through its file, unchosen: neighbours are about like pictures."""
     return [
         Example(
-            outcome.items[i],
-            outcome.predictions[i].prediction,
-            outcome.swapped[i].prediction,
-            outcome.swapped_items[i].prompts,
+            one.items[i],
+            one.scored.predictions[i].prediction,
+            one.swapped.predictions[i].prediction,
+            one.swapped.predictions[i].marks,
         )
-        for outcome in outcomes
-        for i in range(0, len(outcome.items), max(1, len(outcome.items) // each))[:each]
+        for one in outcomes
+        for i in range(0, len(one.items), max(1, len(one.items) // each))[:each]
     ]
 
 

@@ -97,3 +97,32 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_an_id_given_twice_is_refused(write, tmp_path):
     with pytest.raises(DataError, match="490182 stands twice"):
         read_items(write([GOOD, GOOD]), tmp_path)
+
+
+FLAT = {**GOOD, "question_id": "flat", "bbox": [[1, 2, 3, 4], [87, 25, 0, 22]]}
+FAULTS = [
+    (FLAT, "mark 2: Box.from_xywh(87, 25, 0, 22) has no area"),
+    ({**GOOD, "bbox": [[500, 2, 3, 4]]}, "lies wholly outside the picture of 100×50 pixels"),
+    ({**GOOD, "image_name": "absent.png"}, "does not exist"),
+    ({**GOOD, "image_name": "broken.png"}, "broken.png"),
+]
+
+
+@pytest.mark.parametrize("bad, expected", FAULTS)
+def test_an_item_that_cannot_be_asked_is_refused_or_kept_with_its_fault(write, tmp_path, bad, expected):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
+    path = write([{**GOOD, "question_id": "good"}, bad])
+    with pytest.raises(DataError, match="item 1") as caught:
+        read_items(path, tmp_path)
+    assert expected in str(caught.value)
+    assert "set on_bad_item to unanswered" in str(caught.value)
+    good, kept = read_items(path, tmp_path, "unanswered")
+    assert (good.fault, len(good.prompts)) == ("", 2)
+    assert expected in kept.fault
+    assert kept.prompts == ()
+    assert str(tmp_path / "items.json") not in kept.fault, "the fault is the same wherever the files lie"
+
+
+def test_what_is_no_item_is_refused_whatever_the_option_says(write, tmp_path):
+    with pytest.raises(DataError, match="question is 7"):
+        read_items(write([{**GOOD, "question": 7}]), tmp_path, "unanswered")

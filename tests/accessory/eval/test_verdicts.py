@@ -2,7 +2,7 @@
 
 import pytest
 
-from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch
+from accessory.eval.metrics.exact import AnswerExactMatch, RegionExactMatch
 from accessory.eval.verdicts import beyond_the_marks, verdicts
 
 TRUTH = "<Region 1>: red circle\n<Region 2>: blue star"

@@ -1,15 +1,11 @@
-"""Exact-match metrics, each as update / compute."""
+"""Exact-match metrics, each as update / compute / reset."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accessory.data.labels import parse_labels
-
-
-def same_text(one: str, other: str) -> bool:
-    """Equal up to case, outer space and a final full stop."""
-    return one.strip().rstrip(".").lower() == other.strip().rstrip(".").lower()
+from accessory.eval.metrics.texts import same_text
+from accessory.eval.regions import parse_regions
 
 
 @dataclass
@@ -20,13 +16,17 @@ class RegionExactMatch:
     total: int = 0
     unanswered: int = 0
 
+    def reset(self) -> None:
+        self.right = self.total = self.unanswered = 0
+
     def update(self, prediction: str, truth: str) -> float:
         """Adds one item; returns its own share."""
-        predicted, expected = parse_labels(prediction), parse_labels(truth)
-        hits = sum(same_text(predicted.get(number, ""), label) for number, label in expected.items())
+        expected = parse_regions(truth).answers
+        given = parse_regions(prediction, expected)
+        hits = sum(same_text(given.answers.get(number, ""), label) for number, label in expected.items())
         self.right += hits
         self.total += len(expected)
-        self.unanswered += sum(number not in predicted for number in expected)
+        self.unanswered += len(given.missing)
         return hits / max(1, len(expected))
 
     def compute(self) -> float:
@@ -40,6 +40,9 @@ class AnswerExactMatch:
     right: int = 0
     total: int = 0
     unanswered: int = 0
+
+    def reset(self) -> None:
+        self.right = self.total = self.unanswered = 0
 
     def update(self, prediction: str, truth: str) -> float:
         """Adds one item; returns 1.0 where it is right."""

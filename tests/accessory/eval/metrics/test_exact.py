@@ -2,7 +2,8 @@
 
 import pytest
 
-from accessory.eval.metrics import AnswerExactMatch, RegionExactMatch, same_text
+from accessory.eval.metrics.exact import AnswerExactMatch, RegionExactMatch
+from accessory.eval.metrics.texts import same_text
 
 TRUTH = "<Region 1>: red circle\n<Region 2>: blue star\n<Region 3>: EXIT"
 
@@ -20,7 +21,7 @@ def test_everything_else_matters(one, other):
 ANSWERS = [
     (TRUTH, 3, 0),
     ("<Region 3>: exit.\n<Region 1>: Red Circle", 2, 1),  # the order does not matter, an absent mark does
-    ("Mark 1: red circle\nRegion 2: blue star\nnonsense", 2, 1),
+    ("Mark 1: red circle\nRegion 2: blue star\n\nnonsense", 2, 1),
     ("<Region 1>: blue star\n<Region 1>: red circle", 0, 2),  # the first answer for a mark counts
     ("<Region 4>: red circle", 0, 3),
     ("", 0, 3),

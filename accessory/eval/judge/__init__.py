@@ -1,0 +1,1 @@
+"""Judging free answers with a vision-language model: any OpenAI-compatible endpoint, nothing paid twice."""

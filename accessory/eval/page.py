@@ -1,0 +1,35 @@
+"""A page of HTML from its sections: one template and style for all reports, no network and no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from string import Template
+
+from accessory.page.resources import resource
+
+
+def fill_page(title: str, lead: str, sections: Iterable[str], style: Sequence[str]) -> str:
+    """The whole page; empty sections are left out. `style`: names of style sheets
+    beside this module, in order, after that of all pages."""
+    sheets = [resource("accessory.page", "page.css"), *(resource("accessory.eval", name) for name in style)]
+    return Template(resource("accessory.eval", "report.html")).substitute(
+        title=escape(title),
+        style="\n".join(sheet.strip() for sheet in sheets),
+        lead=escape(lead),
+        sections="\n".join(filter(None, sections)),
+    )
+
+
+def section(heading: str, intro: str, body: str) -> str:
+    """A section; heading, intro and body are HTML."""
+    said = f"<p>{intro}</p>\n" if intro else ""
+    return f"<section>\n<h2>{heading}</h2>\n{said}{body}\n</section>"
+
+
+def facts_section(facts: Mapping[str, str]) -> str:
+    """Facts of a run, name by name; "" where there are none."""
+    if not facts:
+        return ""
+    pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
+    return section("Facts of the run", "", f'<dl class="facts sheet">{pairs}</dl>')
