@@ -77,7 +77,7 @@ def estimate(options: RunOptions, processes: int, result: Path) -> Estimate:
     check_loggers(options.log)
     check_output(Path(options.output), result)
     model, tokenizer = open_on_meta(options.model)
-    check_divides(model.config.llm, options.parallel.tensor)
+    check_divides(model.config.llm, options.parallel.tensor, "parallel.tensor")
     trained = freeze(model, options.train.freeze)
     check_losses(options, model)
     bad = BadItems()
