@@ -1,4 +1,4 @@
-"""A cluster that takes a node away signals every process of a job, torchrun included: the state is saved nonetheless."""
+"""A cluster that takes a node away signals every process of a job, torchrun included; the state is saved even so."""
 
 import os
 import signal
