@@ -85,8 +85,9 @@ def end_process(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def check_divides(config: LlamaConfig, size: int) -> None:
-    """Raises ConfigError for the first size of the language model that `size` processes cannot share evenly."""
+def check_divides(config: LlamaConfig, size: int, option: str = "tensor_parallel") -> None:
+    """Raises ConfigError for the first size of the language model that `size` processes cannot share evenly; `option`
+    is what the user has set to that."""
     parts = {
         "n_heads": config.n_heads,
         "n_kv_heads": config.kv_heads,
@@ -97,7 +98,7 @@ def check_divides(config: LlamaConfig, size: int) -> None:
     for name, value in parts.items():
         if value % size:
             raise ConfigError(
-                f"tensor_parallel {size} does not divide {name} {value}; choose a number of processes that divides"
+                f"{option} {size} does not divide {name} {value}; choose a number of processes that divides"
                 f" {', '.join(f'{n} {v}' for n, v in parts.items())}."
             )
 

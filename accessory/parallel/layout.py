@@ -35,7 +35,7 @@ def prepare(model: SphinxV, options: ParallelOptions, world: World) -> None:
             parameter.data = parameter.data.to(dtype)
     if world.tensor_size > 1:
         assert world.mesh is not None
-        check_divides(model.config.llm, world.tensor_size)
+        check_divides(model.config.llm, world.tensor_size, "parallel.tensor")
         tensor_parallel(model, world.mesh["tensor"])
         split_views_over(model, world)
     recompute(model, options.recompute)

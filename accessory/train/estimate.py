@@ -78,7 +78,7 @@ def estimate(options: RunOptions, processes: int, result: Path) -> Estimate:
     check_loggers(options.log)
     check_output(Path(options.output), result)
     model, tokenizer = open_on_meta(options.model)
-    check_divides(model.config.llm, options.parallel.tensor)
+    check_divides(model.config.llm, options.parallel.tensor, "parallel.tensor")
     freeze(model, options.train.freeze, options.train.lora)
     add_adapters(model, options.train.lora)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

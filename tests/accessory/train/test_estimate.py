@@ -157,7 +157,7 @@ def test_what_cannot_be_laid_out_is_refused(tmp_path):
     assert "parallel.tensor is 3, which does not divide the 4 processes" in refused(
         config, "parallel.tensor=3", processes=4
     )
-    assert "tensor_parallel 3 does not divide n_heads 4" in refused(config, "parallel.tensor=3", processes=3)
+    assert "parallel.tensor 3 does not divide n_heads 4" in refused(config, "parallel.tensor=3", processes=3)
     told = refused(config, "train.muon_lr=1e-3", "parallel.mode=sdp", processes=2)
     assert told.startswith("ConfigError: train.muon_lr needs whole matrices")
     assert estimated(config, "train.muon_lr=1e-3", "parallel.mode=sdp").processes == 1

@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from accessory.train.state_folder import StateFolder
+from tests.accessory.processes import FOUND, children
 from tests.accessory.runs import (
     FREEZE,
     MIXED,
@@ -25,7 +25,6 @@ from tests.accessory.runs import (
 from tests.house.repo import ROOT
 
 STEPS = 8
-PROC = Path("/proc/self/environ").exists()
 
 
 def start(config, *overrides, options):
@@ -52,17 +51,8 @@ def ended(config, *agents):
 
 def workers(agent):
     """The process ids of an agent's workers, by rank."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            ours = parent == agent.pid
-            given = dict(entry.partition(b"=")[::2] for entry in (folder / "environ").read_bytes().split(b"\0"))
-        except (OSError, IndexError):
-            continue  # ended meanwhile, or another user's
-        if ours and b"RANK" in given:
-            found[int(given[b"RANK"])] = int(folder.name)
-    return found
+    started = children(agent.pid)
+    return {int(given["RANK"]): process for process, given in started.items() if "RANK" in given}
 
 
 def kill(config, agent, rank, step, draw):
@@ -82,7 +72,7 @@ def kill(config, agent, rank, step, draw):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PROC, reason="finds torchrun's processes in /proc")
+@pytest.mark.skipif(not FOUND, reason="finds torchrun's processes in /proc")
 def test_killed_processes_are_replaced_and_the_job_ends_as_if_nothing_had_happened(tmp_path):
     config = write_run(
         tmp_path, write_data(tmp_path, MIXED), preset=True, max_steps=STEPS, mark_loss=0.5, data={"box_jitter": True}
@@ -101,7 +91,7 @@ def test_killed_processes_are_replaced_and_the_job_ends_as_if_nothing_had_happen
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PROC, reason="finds torchrun's processes in /proc")
+@pytest.mark.skipif(not FOUND, reason="finds torchrun's processes in /proc")
 def test_two_agents_train_together_as_one_process_also_when_one_lost_its_worker(tmp_path):
     config = write_run(
         tmp_path, write_data(tmp_path, MIXED), batch_size=4, freeze=FREEZE[2], max_steps=STEPS, warmup_epochs=0.0
