@@ -165,8 +165,8 @@ def test_the_published_stages_of_the_13b_fit_their_gpus():
     _, second = estimated(
         sphinx_v_13b(), FREEZE[2], 4, MicroBatch(4, 300, 4 * 150, True), recompute="selective", **layout
     )
-    # Per token and layer: input and wo's result of the whole width, those of wq, wk, wv and attention of the half, those
-    # of w1 and w3 of half the feed-forward; w2's is not kept.
+    # Per token and layer: input and wo's result of the whole width, those of wq, wk, wv and attention of the half,
+    # those of w1 and w3 of half the feed-forward; w2's is not kept.
     kept = 4 * 1767 * 2 * 40 * (2 * 5120 + 4 * 2560 + 2 * 6912)
     assert kept < second.activations < 1.1 * kept
     assert second.total / GIB == pytest.approx(66, abs=3)
