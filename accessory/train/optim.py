@@ -96,8 +96,8 @@ def _begin(state: dict[str, Tensor], local: Tensor, muon: bool) -> None:
 def _adamw(parts: Sequence[Part], options: TrainOptions) -> torch.optim.Optimizer | None:
     """AdamW; one-dimensional parameters (biases, norms, tags) never decay."""
     groups = [
-        {"params": [part.local for part in parts if part.parameter.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [part.local for part in parts if part.parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [part.local for part in parts if _decays(part)], "weight_decay": options.weight_decay},
+        {"params": [part.local for part in parts if not _decays(part)], "weight_decay": 0.0},
     ]
     groups = [group | {"peak": options.lr} for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, fused=True) if groups else None
@@ -120,6 +120,11 @@ def _muon(matrices: Sequence[nn.Parameter], options: TrainOptions) -> torch.opti
 
 def _as_matrix(local: nn.Parameter) -> nn.Parameter:
     return local if local.ndim == 2 else nn.Parameter(local.detach().view(local.shape[0], -1))
+
+
+def _decays(part: Part) -> bool:
+    """Single vectors do not: biases, norms, and tags, which have dimensions of 1 before their own."""
+    return sum(size > 1 for size in part.parameter.shape) > 1
 
 
 def _mixes(part: Part) -> bool:

@@ -114,6 +114,15 @@ def test_biases_and_norms_do_not_decay():
     assert decayed["betas"] == (0.9, 0.98)
 
 
+def test_tags_do_not_decay_and_tables_do():
+    with torch.device("meta"):
+        module = SphinxV(tiny())
+    built = optimizers_of(module, TrainOptions(lr=1e-3, batch_size=1, weight_decay=0.1))
+    decayed, kept = ({id(p) for p in group["params"]} for group in built.adamw.param_groups)
+    assert {id(module.start_img), id(module.end_vp), id(module.llm.norm.weight)} <= kept
+    assert {id(module.llm.tok_embeddings.weight), id(module.vision.qformer.query_tokens)} <= decayed
+
+
 def test_muon_takes_matrices_and_leaves_tables_vectors_and_frozen_parts():
     module = torch.nn.Module()
     module.tok_embeddings = torch.nn.Embedding(5, 4)
