@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -58,6 +59,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned.flatten(-2).type_as(x)
 
 
+def over_tokens(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`module`, which works on [tokens, D], on x [B, S, D] → [B, S, out].
+
+    A linear layer does the same by itself. But where its weight is split (DTensor), so are then the views, and
+    torch.compile fails on their gradient once lengths vary (torch 2.13: "maximum recursion depth exceeded").
+    """
+    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
 class Attention(nn.Module):
     """Causal self-attention with grouped key-value heads.
 
@@ -73,8 +83,8 @@ class Attention(nn.Module):
         self.wv = nn.Linear(config.dim, kv_width, bias=False)
         self.wo = nn.Linear(config.dim, config.dim, bias=False)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+    def _heads(self, projection: nn.Module, x: Tensor) -> Tensor:
+        return over_tokens(projection, x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | Packing | None = None, cache: LayerCache | None = None
@@ -84,13 +94,13 @@ class Attention(nn.Module):
 
         Without `mask` attention is causal, and a single query sees every key that the cache returns.
         """
-        queries = rotate(self._heads(self.wq(x)), cos, sin)
-        keys = rotate(self._heads(self.wk(x)), cos, sin)
-        values = self._heads(self.wv(x))
+        queries = rotate(self._heads(self.wq, x), cos, sin)
+        keys = rotate(self._heads(self.wk, x), cos, sin)
+        values = self._heads(self.wv, x)
         if cache is not None:
             keys, values = cache.append(keys, values)
         if isinstance(mask, Packing):
-            return self.wo(mask.attend(queries, keys, values).transpose(1, 2).flatten(2))
+            return over_tokens(self.wo, mask.attend(queries, keys, values).transpose(1, 2).flatten(2))
         several = True if queries.shape[2] > 1 else False  # noqa: SIM210 (compiled with any length it is no bool else)
         # PyTorch's causal mask starts at the first key, which is wrong for queries that follow cached ones.
         assert mask is not None or not several or queries.shape[2] == keys.shape[2], "queries after a cache need a mask"
@@ -102,7 +112,7 @@ class Attention(nn.Module):
             is_causal=mask is None and several,
             enable_gqa=queries.shape[1] != keys.shape[1],
         )
-        return self.wo(mixed.transpose(1, 2).flatten(2))
+        return over_tokens(self.wo, mixed.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -115,7 +125,7 @@ class FeedForward(nn.Module):
         self.w3 = nn.Linear(config.dim, config.ffn_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w2(functional.silu(self.w1(x)) * self.w3(x))
+        return over_tokens(lambda tokens: self.w2(functional.silu(self.w1(tokens)) * self.w3(tokens)), x)
 
 
 class Block(nn.Module):

@@ -10,10 +10,15 @@ from torch.utils.data import DataLoader, Dataset
 from accessory.data.collate import Batch, collate
 from accessory.data.dataset import RegionDataset
 from accessory.data.sampler import EpochBatches, batches_per_epoch
+from accessory.runtime.signals import leave_stopping_to_parent
 from SPHINX_V.errors import DataError
 
 Chosen = tuple[int, list[int]]
 """The epoch and the items of a micro-batch."""
+
+
+def _begin_worker(_: int) -> None:
+    leave_stopping_to_parent()
 
 
 class Reader(Dataset[Batch]):
@@ -86,7 +91,14 @@ class MicroBatches:
         chosen = map(self.indices, range(first * self.accumulation, last * self.accumulation))
         # A generator of its own: the loader draws a number, which would move the process's random state.
         generator = torch.Generator().manual_seed(self.seed)
-        loader = DataLoader(self._reader, batch_size=None, sampler=chosen, num_workers=workers, generator=generator)
+        loader = DataLoader(
+            self._reader,
+            batch_size=None,
+            sampler=chosen,
+            num_workers=workers,
+            generator=generator,
+            worker_init_fn=_begin_worker,
+        )
         batches = iter(loader)
         for _ in range(first, last):
             yield [next(batches) for _ in range(self.accumulation)]

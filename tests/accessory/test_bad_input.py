@@ -32,7 +32,7 @@ ITEMS = {
     ),
     "a negative box": (
         marked(bbox=[[1, 2, 30, 40], [5, 6, -7, 8]]),
-        "bbox[1]: [x, y, width, height] is (5, 6, -7, 8), whose width and height must not be negative",
+        "bbox[1]: Box.from_xywh(5, 6, -7, 8) has no area: width and height must be above 0.",
     ),
     "both kinds of marks": (
         marked(bbox=[[1, 2, 30, 40]], points=[[9, 9], [8, 8]]),
@@ -68,7 +68,7 @@ def test_an_answer_without_a_target_token_is_left_out_and_counted(tmp_path, caps
 
 
 def test_an_item_of_text_alone_is_trained_on(tmp_path):
-    metrics = run(written(tmp_path, [talk("Two plus two?", "Four.")]))
+    metrics = run(written(tmp_path, [talk("Two plus two?", "Four.")], batch_size=1))
     assert metrics[0]["samples"] == 1
     assert metrics[0]["targets"] > 0
     assert metrics[0]["loss"] > 0

@@ -95,6 +95,48 @@ def test_the_handlers_from_before_are_back_also_after_an_error():
         signal.signal(signal.SIGUSR1, before)
 
 
+# A helper says that it lives, and then its parent's name for how it ended, each when it is told to go on.
+HELPER = """
+import multiprocessing, os, sys, time
+from accessory.runtime.signals import leave_stopping_to_parent
+
+def work(pipe):
+    leave_stopping_to_parent()
+    pipe.send(os.getpid())
+    while True:
+        pipe.send(pipe.recv())
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    helper = context.Process(target=work, args=(theirs,), daemon=True)
+    helper.start()
+    print(ours.recv(), flush=True)
+    sys.stdin.readline()
+    ours.send("alive")
+    print(ours.recv(), flush=True)
+    helper.terminate()
+    helper.join()
+    print(helper.exitcode, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who sent a signal is told by Linux")
+def test_a_helper_hears_its_parent_alone():
+    with subprocess.Popen(
+        [sys.executable, "-c", HELPER],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        helper = int(parent.stdout.readline())
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM):
+            os.kill(helper, number)
+        said, _ = parent.communicate("go on")
+    assert said == "alive\n0\n"
+
+
 def test_another_thread_than_the_main_one_is_refused():
     caught = []
 

@@ -28,7 +28,7 @@ import torch
 import torch._dynamo  # what every run would import by itself, in half its time
 
 from accessory.config import SaveOptions
-from accessory.main import CHECKPOINT, METRICS, STATES, main
+from accessory.main import METRICS, STATES, main
 from accessory.runtime.distributed import World
 from accessory.train.state_folder import LATEST
 from accessory.train.state_tensors import stored_tensors
@@ -43,12 +43,13 @@ KEPT = 2  # newest states, as by default
 
 @dataclass(frozen=True)
 class Uninterrupted:
-    """What every run must come to: hashes of the state after each step and of the checkpoint, lines of metrics.jsonl.
-    And the seconds that a process takes to its first step, and for a step and its state."""
+    """What every run must come to: hashes of the state after each step and of the checkpoint, lines of metrics.jsonl,
+    names in the output. And the seconds that a process takes to its first step, and for a step and its state."""
 
     states: dict[int, str]
     checkpoint: str
     metrics: list[dict[str, Any]]
+    files: list[str]
     start: float
     step: float
 
@@ -70,6 +71,10 @@ def hash_of_state(output: Path, step: int) -> str:
 
 def open_store(output: Path) -> StateStore:
     return StateStore(output / STATES, World(0, 1, torch.device("cpu")), SaveOptions())
+
+
+def names(output: Path) -> list[str]:
+    return sorted(path.name for path in output.iterdir())
 
 
 def lines(output: Path) -> int:
@@ -117,7 +122,7 @@ def uninterrupted(config: Path, output: Path, steps: int) -> Uninterrupted:
     assert wait(child, output)
     seconds = (time.perf_counter() - first) / steps
     states = {step: hash_of_state(output, step) for step in range(1, steps)}
-    return Uninterrupted(states, hash_of_checkpoint(output), repeatable(output), first - begun, seconds)
+    return Uninterrupted(states, hash_of_checkpoint(output), repeatable(output), names(output), first - begun, seconds)
 
 
 class Killed:
@@ -181,8 +186,8 @@ class Killed:
     def _look_at_end(self) -> None:
         assert hash_of_checkpoint(self.output) == self.expected.checkpoint
         assert repeatable(self.output) == self.expected.metrics
-        left = sorted(path.name for path in self.output.iterdir())
-        assert left == sorted([CHECKPOINT, METRICS, STATES]), f"kills have left {left}"
+        left = names(self.output)
+        assert left == self.expected.files, f"kills have left {left}"
 
 
 def kill_often(folder: Path, kills: int, seed: int, steps: int) -> dict[str, Any]:

@@ -1,19 +1,18 @@
 """Whole runs that are killed at random moments and started again end as if nothing had happened."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.house.repo import ROOT
+from tests.launch import ENVIRONMENT
 
 
 def killed(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tests.accessory.train.kills", str(folder), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,7 @@
 """A run's losses and gradient norms do not depend on the grid of processes, its mode, or what is computed twice."""
 
+import shutil
+
 import pytest
 
 from tests.accessory.runs import FREEZE, MIXED, read_metrics, run, talk, write_data, write_run
@@ -20,7 +22,10 @@ FOUR = {
     "tensor-sdp": ["parallel.tensor=2", "parallel.mode=sdp", "train.batch_size=1", "train.accumulation=2"],
     "tensor-fsdp": ["parallel.tensor=2", "parallel.mode=fsdp", "parallel.recompute=full", "train.batch_size=2"],
 }
-
+COMPILED = {
+    "tensor": ["parallel.tensor=2", "parallel.recompute=selective", "parallel.compile=true"],
+    "fsdp": ["parallel.mode=fsdp", "train.batch_size=2", "train.packing=true", "parallel.compile=true"],
+}
 
 # What neither stage trains: the visual encoder, whose views are split over tensor ranks.
 EVERYTHING = {
@@ -103,3 +108,9 @@ def test_four_processes_equal_one(tmp_path, stage):
 def test_four_tensor_ranks_equal_one(tmp_path):
     # The golden has two heads for keys and values; `tiny` has four, and five views for its four processes.
     check_layouts(written(tmp_path, None, preset=True), tmp_path, 4, {"tensor": ["parallel.tensor=4"]})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_two_processes_with_compiled_layers_equal_one_without(tmp_path):
+    check_layouts(written(tmp_path, 2), tmp_path, 2, COMPILED)

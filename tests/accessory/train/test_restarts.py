@@ -22,7 +22,7 @@ from tests.accessory.runs import (
     write_data,
     write_run,
 )
-from tests.house.repo import ROOT
+from tests.launch import ENVIRONMENT
 
 STEPS = 8
 
@@ -33,7 +33,7 @@ def start(config, *overrides, options):
     with config.with_suffix(".log").open("a") as told:
         return subprocess.Popen(
             [*command, *overrides],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=ENVIRONMENT,
             stdout=told,
             stderr=subprocess.STDOUT,
         )
