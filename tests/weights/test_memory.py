@@ -62,8 +62,9 @@ def measured(golden, tmp_path_factory):
 def test_resharding_holds_one_shard(shards, measured):
     grown, folder, tensor, _ = measured
     shard = max(path.stat().st_size for path in (folder / str(shards)).glob("*.pth"))
-    # A measure that sees nothing would pass too: a shard's dict is in memory as a whole.
-    assert 0.9 * shard < grown[str(shards)] < 1.3 * shard + tensor
+    # A measure that sees nothing would pass too: a shard's dict is in memory as a whole. Some of it may lie in memory
+    # that the small model before has left free (seen: a fifth of a shard).
+    assert 0.5 * shard < grown[str(shards)] < 1.3 * shard + tensor
 
 
 def test_conversion_to_a_folder_holds_tensors(measured):
