@@ -74,6 +74,9 @@ def train(options: RunOptions, this: World) -> Path | None:
             print(f"going on after step {first} of {trainer.total_steps}, from {output / STATES}")
         with _meters(options, trainer, first, this) as meters:
             finished = trainer.run(meters, stop)
+        trainer.gather_bad()
+        if this.is_main and bad.places:
+            bad.write()  # those that were met on the way too
         if not finished:
             if this.is_main:
                 print(
@@ -81,7 +84,6 @@ def train(options: RunOptions, this: World) -> Path | None:
                 )
             return None
         _export(options, model, tokenizer, this)
-    trainer.gather_bad()
     if this.is_main:
         report(options, trainer, bad, output)
     this.barrier()

@@ -13,11 +13,12 @@ def fill_page(title: str, lead: str, sections: Iterable[str], style: Sequence[st
     """The whole page; empty sections are left out. `style`: names of style sheets
     beside this module, in order, after that of all pages."""
     sheets = [resource("accessory.page", "page.css"), *(resource("accessory.eval", name) for name in style)]
-    return Template(resource("accessory.eval", "report.html")).substitute(
+    return Template(resource("accessory.page", "page.html")).substitute(
         title=escape(title),
         style="\n".join(sheet.strip() for sheet in sheets),
         lead=escape(lead),
         sections="\n".join(filter(None, sections)),
+        footer='Numbers: <a href="table.md">table.md</a>.',
     )
 
 

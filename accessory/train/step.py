@@ -22,7 +22,7 @@ from SPHINX_V.model.sphinx_v import SphinxV
 
 
 class LossModule(nn.Module):
-    """The model as training calls it: a micro-batch in, sums of losses out. FSDP hangs on this forward."""
+    """The model as training calls it: a micro-batch in, sums of losses out. FSDP hooks into this forward."""
 
     def __init__(self, model: SphinxV, options: TrainOptions) -> None:
         super().__init__()

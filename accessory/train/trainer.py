@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Trainer:
         self.first_step = 0
         self.skipped = 0
         self._in_a_row = 0
+        self._gathered = 0  # of the bad items, which are noted in order: what all processes know
         self._identity = identity(options, self.batches.step_size, self.total_steps)
 
     def resume(self) -> int:
@@ -137,7 +139,9 @@ class Trainer:
     def gather_bad(self) -> None:
         """Makes the bad items that any process met known to all; raises DataError on all where they are too many."""
         if self.options.data.on_bad_sample == "skip":
-            self.dataset.bad.extend(self.world.gather(list(self.dataset.bad.places)))
+            places = self.dataset.bad.places
+            self.dataset.bad.extend(self.world.gather(list(islice(places, self._gathered, None))))
+            self._gathered = len(places)
 
     def rate(self, step: int) -> float:
         """The learning rate of the step after `step` steps."""

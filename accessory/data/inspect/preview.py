@@ -60,11 +60,12 @@ def _page(config: str | Path, choices: Sequence[Choice], pictures: Sequence[Pict
     sections = [_section(choice, [next(left) for _ in choice.chosen]) for choice in choices]
     shown, total = sum(len(choice.chosen) for choice in choices), sum(choice.total for choice in choices)
     sources = f"{len(choices)} source{'' if len(choices) == 1 else 's'}"
-    return Template(resource("accessory.data.inspect", PAGE)).substitute(
+    return Template(resource("accessory.page", "page.html")).substitute(
         title=escape(Path(config).name),
         style=f"{resource('accessory.page', 'page.css')}\n{resource('accessory.data.inspect', 'preview.css').strip()}",
         lead=escape(f"{shown:,} of {total:,} items from {sources}, drawn with seed {seed}."),
         sections="\n".join(sections),
+        footer=f'As one picture: <a href="{SHEET}">{SHEET}</a>.',
     )
 
 
