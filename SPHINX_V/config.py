@@ -200,9 +200,14 @@ class SphinxVConfig(_Sizes):
     norm_eps: float = Field(default=1e-5, description="LayerNorms of the three projections")
 
     @property
+    def image_length(self) -> int:
+        """Tokens of a picture: five tagged views (1455 for the 13B)."""
+        return NUM_VIEWS * (self.vision.tokens_per_view + 2)
+
+    @property
     def visual_length(self) -> int:
-        """Tokens in front of the text: five tagged views and the tagged prompt slots (1467 for the 13B)."""
-        return NUM_VIEWS * (self.vision.tokens_per_view + 2) + self.prompts.num_slots + 2
+        """Tokens in front of the text: those of the picture and the tagged prompt slots (1467 for the 13B)."""
+        return self.image_length + self.prompts.num_slots + 2
 
 
 def parse_config(values: dict[str, Any], where: str) -> SphinxVConfig:

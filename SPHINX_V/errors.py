@@ -21,6 +21,14 @@ class UsageError(SphinxVError, ValueError):
     """A call is wrong: a prompt outside the picture, too many prompts, an empty question."""
 
 
+class QueueFullError(UsageError):
+    """As many requests wait for an answer as may: the message says how many; ask again later."""
+
+
+class AnswerError(SphinxVError, RuntimeError):
+    """One request failed while it was answered: the message says at which token and why; others go on."""
+
+
 class DivergedError(SphinxVError, ArithmeticError):
     """Training has left the finite numbers: the message names the step, the loss and what to lower."""
 

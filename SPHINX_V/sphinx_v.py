@@ -5,55 +5,26 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from SPHINX_V.errors import CheckpointWarning, UsageError
-from SPHINX_V.generation.engine import Answer, Options, generate, generate_steps
-from SPHINX_V.generation.sampling import Sampling, whole_number
+from SPHINX_V.generation.engine import Engine
+from SPHINX_V.generation.likelihood import Likelihood, likelihoods
+from SPHINX_V.generation.options import Answer, EngineOptions
+from SPHINX_V.generation.request import Request
+from SPHINX_V.generation.sampling import whole_number
 from SPHINX_V.inputs import ModelInputs
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.parallel import init_mesh, local_device, tensor_parallel_plan
-from SPHINX_V.processing.conversation import STOP, as_turns
 from SPHINX_V.processing.processor import Processor
 from SPHINX_V.processing.tokenizer import Tokenizer
-from SPHINX_V.prompts import as_prompts
 from SPHINX_V.weights.checkpoint import few
 from SPHINX_V.weights.folder import save_folder
 from SPHINX_V.weights.load import LoadReport, load_model
 from SPHINX_V.weights.local_part import is_distributed
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question for `SPHINX_V_Model.generate_batch`; the fields mean what `generate_response` says.
-
-    `stops` are the strings that end the answer. Raises UsageError for fields that are wrong whatever the model and the
-    picture.
-    """
-
-    turns: Iterable[Any]
-    prompts: Iterable[Any] | None = None
-    image: Any = None
-    max_gen_len: int = 512
-    temperature: float = 0.1
-    top_p: float = 0.5
-    seed: int = 0
-    stops: Sequence[str] = (STOP,)
-
-    def __post_init__(self) -> None:
-        for name in ("turns", "prompts", "stops"):
-            if isinstance(getattr(self, name), Iterator):  # which can be read once only
-                object.__setattr__(self, name, list(getattr(self, name)))
-        as_turns(self.turns)
-        as_prompts(self.prompts)
-        self.options()
-
-    def options(self) -> Options:
-        return Options(self.max_gen_len, Sampling(self.temperature, self.top_p, self.seed), self.stops)
 
 
 class SPHINX_V_Model:
@@ -77,6 +48,7 @@ class SPHINX_V_Model:
         self.tokenizer = tokenizer
         self.processor = Processor(model.config, tokenizer)
         self.load_report = load_report
+        self._engine: Engine | None = None
 
     @staticmethod
     def from_pretrained(
@@ -137,6 +109,18 @@ class SPHINX_V_Model:
     def device(self) -> torch.device:
         return self.model.start_img.device
 
+    @property
+    def engine(self) -> Engine:
+        """What answers; made with `EngineOptions()` at first use, or before by `make_engine`. It holds the cache."""
+        return self.make_engine() if self._engine is None else self._engine
+
+    def make_engine(self, options: EngineOptions | None = None) -> Engine:
+        """A new engine with limits of one's own in the place of the present one, whose memory goes when nobody uses it
+        any more. Raises UsageError where memory is short."""
+        self._engine = None  # first, so that its cache does not stand in the way
+        self._engine = Engine(self.model, self.processor, options)
+        return self._engine
+
     @torch.inference_mode()
     def logits(self, inputs: ModelInputs) -> Tensor:
         """Logits [T, vocab] float32 of the last T positions of one row, T = text tokens with BOS.
@@ -185,21 +169,30 @@ class SPHINX_V_Model:
     ) -> Iterator[str]:
         """As `generate_response`, but yields new text as it comes; the pieces joined are that answer.
 
-        Wrong arguments raise here, not at the first piece.
+        Wrong arguments raise here, not at the first piece. Dropping the iterator ends the answer.
         """
-        options = Options(max_gen_len, Sampling(temperature, top_p, seed))
-        inputs = self.processor(image=image, prompts=prompts, turns=turns)
-        steps = generate_steps(self.model, self.tokenizer, inputs, [options])
-        return (piece for (piece,) in steps if piece)
+        return self._pieces(Request(turns, prompts, image, max_gen_len, temperature, top_p, seed))
 
-    def generate_batch(self, requests: Iterable[Request], *, max_rows: int = 8) -> list[str]:
+    def _pieces(self, request: Request) -> Iterator[str]:
+        stream = self.engine.submit(request)
+
+        def pieces() -> Iterator[str]:
+            try:
+                yield from stream
+            finally:
+                stream.cancel()
+
+        return pieces()
+
+    def generate_batch(self, requests: Iterable[Request], *, max_rows: int | None = None) -> list[str]:
         """Answers to many requests, in their order; each equals the answer that the request would get alone.
 
-        Requests of similar length run together, at most `max_rows` at a time; with and without pictures may be mixed.
+        They run together, at most `max_rows` at a time (default: as many as the engine has rows), with texts, marks and
+        pictures of any sizes, or none.
         """
         return [answer.text for answer in self.answer_batch(requests, max_rows=max_rows)]
 
-    def answer_batch(self, requests: Iterable[Request], *, max_rows: int = 8) -> list[Answer]:
+    def answer_batch(self, requests: Iterable[Request], *, max_rows: int | None = None) -> list[Answer]:
         """As `generate_batch`, with token ids and the reason why each answer ended."""
         if not isinstance(requests, Iterable):
             raise UsageError(f"requests is a {type(requests).__name__}; give a list of them, also for a single one.")
@@ -209,24 +202,20 @@ class SPHINX_V_Model:
                 raise UsageError(f"request {number} is {request!r}; give Request(turns, prompts, image).")
         if not requests:
             raise UsageError("the batch is empty; give at least one Request.")
-        if whole_number(max_rows, "max_rows") < 1:
+        if max_rows is not None and whole_number(max_rows, "max_rows") < 1:
             raise UsageError(f"max_rows is {max_rows}; give at least 1.")
-        answers: dict[int, Answer] = {}
-        for numbers in self._groups(requests, max_rows):
-            chosen = [requests[number] for number in numbers]
-            inputs = ModelInputs.stack([self.processor(r.image, r.prompts, r.turns) for r in chosen])
-            results = generate(self.model, self.tokenizer, inputs, [request.options() for request in chosen])
-            answers.update(zip(numbers, results, strict=True))
-        return [answers[number] for number in range(len(requests))]
+        return list(self.engine.answers(requests, max_rows))
 
-    def _groups(self, requests: Sequence[Request], max_rows: int) -> Iterator[list[int]]:
-        """Numbers of requests that run together: all with a picture or all without, sorted by length of their texts."""
-        lengths = [len(self.processor.prompt_ids(as_turns(request.turns))) for request in requests]
-        for with_picture in (True, False):
-            numbers = [n for n, request in enumerate(requests) if (request.image is not None) == with_picture]
-            numbers.sort(key=lambda n: lengths[n])
-            for start in range(0, len(numbers), max_rows):
-                yield numbers[start : start + max_rows]
+    def score(
+        self,
+        turns: Iterable[Any],
+        continuations: Sequence[str],
+        prompts: Iterable[Any] | None = None,
+        image: Any = None,
+    ) -> list[Likelihood]:
+        """How likely each text is as the answer to the last turn: the sum of its tokens' natural log-probabilities, the
+        stop string's included, and their number. Picture, marks and question are computed once for all of them."""
+        return likelihoods(self.engine, self.processor, turns, continuations, prompts, image)
 
 
 def _warn_about(report: LoadReport, path: str) -> None:

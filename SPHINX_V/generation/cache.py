@@ -1,96 +1,154 @@
-"""The static key-value cache: one pair of tensors per layer, allocated once, written in place."""
+"""The static key-value cache: one tensor for all layers and rows, allocated once, written in place."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.model.llama import LayerCache
+from SPHINX_V.model.sphinx_v import SphinxV
 
 
-class _Storage:
-    """Keys and values of one layer, each [B, kv_heads, length, head_dim]."""
+@dataclass(frozen=True)
+class Span:
+    """Where new tokens go and what they may look at; made once for all layers.
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
-        # Zeros, not empty: a masked position still enters attention with weight 0, and 0 · NaN is NaN.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-
-
-class _FromStart:
-    """A layer while the prompts of all rows are written to positions 0 … S-1."""
-
-    def __init__(self, storage: _Storage) -> None:
-        self._storage = storage
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        length = keys.shape[2]
-        self._storage.keys[:, :, :length] = keys
-        self._storage.values[:, :, :length] = values
-        return keys, values
-
-
-class _AtPositions:
-    """A layer while each row writes at its own positions [B, S]; queries see the first `visible` positions."""
-
-    def __init__(self, storage: _Storage, index: Tensor, visible: int) -> None:
-        self._storage = storage
-        self._index = index
-        self._visible = visible
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        index = self._index.expand_as(keys)
-        self._storage.keys.scatter_(2, index, keys)
-        self._storage.values.scatter_(2, index, values)
-        return self._storage.keys[:, :, : self._visible], self._storage.values[:, :, : self._visible]
-
-
-class KeyValueCache:
-    """Room for `batch` rows of `length` positions.
-
-    The cache owns its memory, `bytes` of it, until it is dropped. `kv_heads` is what one device holds: under tensor
-    parallelism a share of the model's. Rows may differ in length: prompts are padded on the right, and decoding writes
-    over the padding, row by row, so a position at or before a row's own is never padding.
+    `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. With one row
+    its tokens go to `start` … `start + S - 1`; with several each has one token, at its own position. Keys before `end`
+    are looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and if
+    `causal` those up to a token's own place.
     """
 
-    def __init__(
-        self,
-        layers: int,
-        batch: int,
-        kv_heads: int,
-        length: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self.batch = batch
-        self.length = length
-        shape = (batch, kv_heads, length, head_dim)
+    first: int
+    rows: int
+    start: int
+    end: int
+    positions: Tensor
+    mask: Tensor | None = None
+    causal: bool = False
+
+    @property
+    def length(self) -> int:
+        """S, new tokens per row."""
+        return self.positions.shape[0] // self.rows
+
+
+def prompt_span(row: int, start: int, length: int, device: torch.device, dtype: torch.dtype) -> Span:
+    """`length` tokens of one row from position `start` on, causal, after what the row holds already."""
+    positions = torch.arange(start, start + length, device=device)
+    if start == 0 or length == 1:
+        return Span(row, 1, start, start + length, positions, causal=length > 1)
+    allowed = torch.arange(start + length, device=device) <= positions.unsqueeze(1)
+    return Span(row, 1, start, start + length, positions, _as_addend(allowed, dtype)[None, None])
+
+
+def step_span(lengths: list[int], device: torch.device, dtype: torch.dtype) -> Span:
+    """One new token for each of the rows 0 … n-1, of which row i holds `lengths[i]` positions."""
+    end = max(lengths) + 1
+    positions = torch.tensor(lengths, device=device)
+    mask = None
+    if min(lengths) + 1 < end:
+        allowed = torch.arange(end, device=device) <= positions.unsqueeze(1)
+        mask = _as_addend(allowed, dtype)[:, None, None]
+    return Span(0, len(lengths), lengths[0], end, positions, mask)
+
+
+def _as_addend(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+
+
+def _key_weight(model: SphinxV) -> object:
+    """The weight of the first layer's keys, by which one sees how the model is laid out; None where it is quantised."""
+    return getattr(model.llm.get_submodule("layers.0.attention.wk"), "weight", None)
+
+
+def is_split(model: SphinxV) -> bool:
+    """True where this process holds a share of the language model (tensor parallelism)."""
+    return hasattr(_key_weight(model), "device_mesh")
+
+
+def fewest(model: SphinxV, count: int) -> int:
+    """The least `count` of all processes that share the model."""
+    mesh = getattr(_key_weight(model), "device_mesh", None)
+    if mesh is None:
+        return count
+    from torch import distributed
+
+    least = torch.tensor(count, device=model.start_img.device)
+    distributed.all_reduce(least, distributed.ReduceOp.MIN, group=mesh.get_group())
+    return int(least)
+
+
+def local_kv_heads(model: SphinxV) -> int:
+    """Key-value heads that this process computes: under tensor parallelism a share of the model's."""
+    config, mesh = model.config.llm, getattr(_key_weight(model), "device_mesh", None)
+    return config.kv_heads if mesh is None else config.kv_heads // mesh.size()
+
+
+def row_bytes(model: SphinxV, length: int, dtype: torch.dtype) -> int:
+    """Memory of one row of `length` positions."""
+    llm = model.config.llm
+    return 2 * llm.n_layers * local_kv_heads(model) * length * llm.head_dim * dtype.itemsize
+
+
+class RowCache:
+    """Room for `rows` conversations of `length` positions each.
+
+    The cache owns its memory, `bytes` of it, until it is dropped. Keys and values of a head lie together, position by
+    position: [layers, 2, rows, kv_heads, length, head_dim]. What stands beyond a row's own length is never looked at.
+    """
+
+    def __init__(self, model: SphinxV, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
+        llm = model.config.llm
+        self.rows, self.length, self.kv_heads = rows, length, local_kv_heads(model)
+        shape = (llm.n_layers, 2, rows, self.kv_heads, length, llm.head_dim)
         try:
-            self._layers = [_Storage(shape, dtype, device) for _ in range(layers)]
-        except torch.OutOfMemoryError:
-            size = 2 * layers * batch * kv_heads * length * head_dim * dtype.itemsize
+            # Zeros, not empty: a masked position still enters attention with weight 0, and 0 · NaN is NaN.
+            self._all = torch.zeros(shape, dtype=dtype, device=device)
+        except (torch.OutOfMemoryError, RuntimeError):  # the second is what CPUs raise
+            size = rows * row_bytes(model, length, dtype)
             raise UsageError(
-                f"the key-value cache of {batch} rows × {length} positions takes {size / 2**20:.0f} MiB, more than is"
-                " free; ask with fewer requests at a time or with a smaller max_gen_len."
+                f"the key-value cache of {rows} rows × {length} positions takes {size / 2**20:.0f} MiB, more than is"
+                " free; set fewer rows (max_rows) or a shorter context (max_len) in EngineOptions."
             ) from None
-        self._slots = torch.arange(length, device=device)
 
     @property
     def bytes(self) -> int:
-        """Memory of all layers."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self._layers)
+        """Memory of all rows."""
+        return self._all.nbytes
 
-    def from_start(self) -> list[LayerCache]:
-        """One writer per layer for the prompts: rows [B, …, S, …] go to positions 0 … S-1; attention is then causal."""
-        return [_FromStart(storage) for storage in self._layers]
+    def attend(self, layer: int, queries: Tensor, new: Tensor, span: Span) -> Tensor:
+        """Stores keys and values `new` [N, 2 · kv_heads, head_dim] and lets queries [N, heads, head_dim] look at them
+        and at what is before: → [N, heads · head_dim]."""
+        place = self._all[layer, :, span.first : span.first + span.rows]
+        pairs = new.unflatten(1, (2, self.kv_heads))
+        if span.rows == 1:
+            place[:, 0, :, span.start : span.end] = pairs.permute(1, 2, 0, 3)
+        else:
+            rows = torch.arange(span.rows, device=new.device)
+            place[:, rows, :, span.positions] = pairs
+        seen = place[..., : span.end, :]
+        mixed = functional.scaled_dot_product_attention(
+            queries.unflatten(0, (span.rows, -1)).transpose(1, 2),
+            seen[0],
+            seen[1],
+            attn_mask=span.mask,
+            is_causal=span.causal,
+            enable_gqa=queries.shape[1] != self.kv_heads,
+        )
+        return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
-    def at(self, positions: Tensor, visible: int) -> list[LayerCache]:
-        """One writer per layer for new tokens at `positions` [B, S] int64, all below `visible` ≤ length."""
-        index = positions[:, None, :, None]
-        return [_AtPositions(storage, index, visible) for storage in self._layers]
+    def copy_out(self, row: int, length: int) -> Tensor:
+        """A copy of a row's first positions: [layers, 2, kv_heads, length, head_dim]."""
+        return self._all[:, :, row, :, :length].clone()
 
-    def mask(self, positions: Tensor, visible: int) -> Tensor:
-        """[B, 1, S, visible] bool, True where a query at `positions` [B, S] may look: at its own place and before."""
-        return (self._slots[:visible] <= positions.unsqueeze(-1)).unsqueeze(1)
+    def copy_in(self, row: int, kept: Tensor, length: int) -> None:
+        """Puts the first `length` positions of what `copy_out` gave into a row."""
+        self._all[:, :, row, :, :length] = kept[..., :length, :]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Row `target` becomes row `source`, of which `length` positions count."""
+        self._all[:, :, target, :, :length] = self._all[:, :, source, :, :length]

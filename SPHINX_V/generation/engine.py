@@ -1,208 +1,325 @@
-"""The decoding loop: prefill once, then one token per row and step over a static cache, for a batch or as a stream.
+"""Who is answered when: requests wait in a bounded queue, join the running rows as rows get free, and leave when done.
 
-Prefill and a decode step are two functions of tensors; the loop around them owns texts, limits and stop strings.
+One round takes in who waits, then computes one token for every running row. `rows` computes, `job` holds a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.cache import KeyValueCache
-from SPHINX_V.generation.sampling import Sampler, Sampling, whole_number
-from SPHINX_V.generation.text import AnswerText
-from SPHINX_V.inputs import ModelInputs
+from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
+from SPHINX_V.generation.cache import is_split
+from SPHINX_V.generation.job import AnswerStream, Job
+from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish
+from SPHINX_V.generation.prompt import prepare
+from SPHINX_V.generation.request import Request
+from SPHINX_V.generation.rows import Rows
+from SPHINX_V.generation.sampling import Sampler
+from SPHINX_V.generation.turns import FairLock
 from SPHINX_V.model.sphinx_v import SphinxV
-from SPHINX_V.processing.conversation import STOP
-from SPHINX_V.processing.tokenizer import Tokenizer
+from SPHINX_V.processing.processor import Processor
 
-Finish = Literal["stop", "eos", "length"]
-_CONTEXT = 8  # ids of the prompt that the text decoder may look back at
+_JOIN_AT_ONCE = 4  # beside running rows, which wait meanwhile
 
 
-@dataclass(frozen=True)
-class Options:
-    """How one row is answered: at most `max_gen_len` new tokens, ended sooner by EOS or by one of `stops`.
+class Engine:
+    """Answers many requests at a time with one model; each answer is the one that its request gets alone.
 
-    An answer also ends where the model's context is full. Raises UsageError for a `max_gen_len` that is no whole number
-    of at least 1, and for `stops` that are no list of texts.
+    Without `start` rounds run in the threads that wait for answers; then all processes of a tensor-parallel model must
+    make the same calls in the same order. Memory: the cache is allocated here, for as many rows as fit (`stats().rows`,
+    at most `max_rows`), and belongs to the engine. Raises UsageError where not even one row fits.
     """
 
-    max_gen_len: int = 512
-    sampling: Sampling = field(default_factory=Sampling)
-    stops: Sequence[str] = (STOP,)
+    def __init__(self, model: SphinxV, processor: Processor, options: EngineOptions | None = None) -> None:
+        self.options = options or EngineOptions()
+        self._processor = processor
+        self._model = model
+        self.rows = Rows(model, self.options)
+        self._pieces = processor.tokenizer.vocab_size
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []  # job i has row i
+        self._sampler: Sampler | None = None  # of the running rows
+        self._seen: Tensor | None = None  # [rows, vocab]: tokens of a row so far, once a request asks for a penalty
+        self._finished = self._failed = self._tokens = self._reused = 0
+        self.compute = FairLock()  # held for a round, and for whatever else uses rows
+        self._news = threading.Condition()  # for queue, pieces and ends; never held while computing
+        self._thread: threading.Thread | None = None
+        self._closing = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "max_gen_len", whole_number(self.max_gen_len, "max_gen_len"))
-        if self.max_gen_len < 1:
-            raise UsageError(f"max_gen_len is {self.max_gen_len}; give at least 1 token.")
-        # A text is a sequence of texts, too: each of its letters would end the answer.
-        if isinstance(self.stops, str) or not isinstance(self.stops, Iterable):
-            raise UsageError(f"stops is {self.stops!r}; give a list of texts, also for a single one: [{STOP!r}].")
-        object.__setattr__(self, "stops", tuple(self.stops))
-        for stop in self.stops:
-            if not isinstance(stop, str) or not stop:
-                raise UsageError(f"a stop string is {stop!r}; give a text of at least 1 character, or leave it out.")
+    # What callers do
 
+    def submit(self, request: Request) -> AnswerStream:
+        """Puts a request into the queue. Raises UsageError for one that cannot be answered, DataError for a picture
+        that cannot be read, QueueFullError where `max_waiting` wait already."""
+        options = request.options()
+        question = self._processor.question(request.image, request.prompts, request.turns)
+        prompt = prepare(self._processor, question, self.rows.length, options.overflow)
+        job = Job(prompt, options, self._processor.tokenizer, self.rows.length)
+        with self._news:
+            if self._closing:
+                raise UsageError("the engine has been stopped; start it again to ask.")
+            if len(self._waiting) >= self.options.max_waiting:
+                raise QueueFullError(
+                    f"{len(self._waiting)} requests wait already, the limit is max_waiting"
+                    f" {self.options.max_waiting}; ask again when some have been answered."
+                )
+            self._waiting.append(job)
+            self._news.notify_all()
+        return AnswerStream(self, job)
 
-@dataclass(frozen=True)
-class Answer:
-    """The text of one row, its token ids (with those of the stop string or EOS) and why it ended."""
-
-    text: str
-    ids: tuple[int, ...]
-    finish: Finish
-
-
-@dataclass
-class DecodeState:
-    """Where a batch stands: its cache, the position [B, 1] of each row's next token, and the greatest of them + 1."""
-
-    cache: KeyValueCache
-    positions: Tensor
-    visible: int
-
-
-def new_cache(model: SphinxV, batch: int, length: int) -> KeyValueCache:
-    """A cache for what this device computes: under tensor parallelism its share of the heads."""
-    config = model.config.llm
-    weight = model.llm.get_parameter("layers.0.attention.wk.weight")
-    # A DTensor's own shape is the whole model's; its local part says what attention sees here.
-    local: Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
-    kv_heads = local.shape[0] // config.head_dim
-    return KeyValueCache(config.n_layers, batch, kv_heads, length, config.head_dim, local.dtype, local.device)
-
-
-@torch.inference_mode()
-def prefill(model: SphinxV, inputs: ModelInputs, room: int) -> tuple[Tensor, DecodeState]:
-    """Runs the prompts of all rows and allocates the cache, with `room` further positions per row.
-
-    Returns the logits [B, vocab] after each row's last token, and the state that `decode_one` goes on from.
-    """
-    embeddings = model.embed(inputs)
-    visual = embeddings.shape[1] - inputs.token_ids.shape[1]
-    state = DecodeState(
-        cache=new_cache(model, embeddings.shape[0], embeddings.shape[1] + room),
-        positions=(inputs.lengths + visual).unsqueeze(1),
-        visible=embeddings.shape[1],
-    )
-    # Attention is causal, so the padding on the right of a row changes nothing before it.
-    hidden = model.hidden(embeddings, caches=state.cache.from_start())
-    last = (state.positions - 1).unsqueeze(-1).expand(-1, 1, hidden.shape[-1])
-    return model.llm.output(hidden.gather(1, last)).squeeze(1), state
-
-
-@torch.inference_mode()
-def decode_one(model: SphinxV, state: DecodeState, tokens: Tensor) -> Tensor:
-    """One token per row [B] → the logits [B, vocab] after it; `state` moves on by one position, in place."""
-    state.visible += 1
-    hidden = model.hidden(
-        model.llm.tok_embeddings(tokens.unsqueeze(1)),
-        positions=state.positions,
-        mask=state.cache.mask(state.positions, state.visible),
-        caches=state.cache.at(state.positions, state.visible),
-    )
-    state.positions = state.positions + 1
-    return model.llm.output(hidden).squeeze(1)
-
-
-@dataclass
-class _Row:
-    """One answer in the making."""
-
-    text: AnswerText
-    limit: int
-    eos: int
-    ids: list[int] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
-    finish: Finish | None = None
-
-    def push(self, token: int) -> str:
-        """Takes the row's next token; returns the text to show. A finished row takes none."""
-        if self.finish is not None:
-            return ""
-        self.ids.append(token)
-        shown = "" if token == self.eos else self.text.push(token)
-        if token == self.eos:
-            self.finish = "eos"
-        elif self.text.stopped:
-            self.finish = "stop"
-        elif len(self.ids) == self.limit:
-            self.finish = "length"
-        if self.finish is not None:
-            shown += self.text.finish()
-        self.pieces.append(shown)
-        return shown
-
-    def answer(self) -> Answer:
-        assert self.finish is not None, "asked for an answer before its end"
-        return Answer("".join(self.pieces), tuple(self.ids), self.finish)
-
-
-def room_for_answer(model: SphinxV, inputs: ModelInputs, longest: int) -> int:
-    """Tokens that an answer may take: the context less the `longest` text of the batch and the visual tokens.
-
-    Raises UsageError with the numbers where nothing is left.
-    """
-    limit = model.config.llm.max_seq_len
-    visual = 0 if inputs.pixels is None else model.config.visual_length
-    if visual + longest >= limit:
-        raise UsageError(
-            f"the question takes {longest} tokens and the picture with its marks {visual}, together"
-            f" {visual + longest}; the model's context is {limit} and the answer needs room too."
-            f" Shorten the conversation by at least {visual + longest - limit + 1} tokens."
-        )
-    return limit - visual - longest
-
-
-def generate_steps(
-    model: SphinxV, tokenizer: Tokenizer, inputs: ModelInputs, options: Sequence[Options]
-) -> Generator[list[str], None, list[Answer]]:
-    """Answers a batch; yields each step's new text per row ("" for none) and returns the finished answers.
-
-    `inputs` are rows of any text lengths, padded on the right, all with a picture or all without; `options` has one
-    entry per row. The rows' answers do not depend on each other. Dropping the generator frees the cache.
-    Raises UsageError for an empty batch and for a context overflow: at the call, before anything is computed.
-    """
-    if inputs.batch_size == 0 or inputs.batch_size != len(options):
-        raise UsageError(f"{inputs.batch_size} rows with {len(options)} options; give one for each of at least 1 row.")
-    lengths: list[int] = inputs.lengths.tolist()
-    limits = [min(o.max_gen_len, room_for_answer(model, inputs, n)) for n, o in zip(lengths, options, strict=True)]
-    rows = [
-        _Row(AnswerText(tokenizer, ids[max(0, n - _CONTEXT) : n], option.stops), limit, tokenizer.eos_id)
-        for ids, n, option, limit in zip(inputs.token_ids.tolist(), lengths, options, limits, strict=True)
-    ]
-    return _decode(model, inputs, rows, [option.sampling for option in options], tokenizer.vocab_size)
-
-
-def _decode(
-    model: SphinxV, inputs: ModelInputs, rows: Sequence[_Row], sampling: Sequence[Sampling], pieces: int
-) -> Generator[list[str], None, list[Answer]]:
-    """The loop of `generate_steps`; a generator runs only when it is asked, so all checks stand in front of it."""
-    device = model.start_img.device
-    sampler = Sampler(sampling, device)
-    logits, state = prefill(model, inputs.to(device), max(row.limit for row in rows))
-    while True:
-        # Some vocabularies are padded to a round size: an id beyond the tokenizer's `pieces` has no text.
-        tokens = sampler(logits[:, :pieces])
-        # The one place where the host waits for the device: stop strings and streams need the ids.
-        yield [row.push(token) for row, token in zip(rows, tokens.tolist(), strict=True)]
-        if all(row.finish is not None for row in rows):
-            return [row.answer() for row in rows]
-        logits = decode_one(model, state, tokens)
-
-
-def generate(model: SphinxV, tokenizer: Tokenizer, inputs: ModelInputs, options: Sequence[Options]) -> list[Answer]:
-    """The answers of a batch, in its order; arguments and errors as in `generate_steps`."""
-    steps = generate_steps(model, tokenizer, inputs, options)
-    while True:
+    def answers(self, requests: Iterable[Request], at_once: int | None = None) -> Iterator[Answer]:
+        """The answers to requests in their order, of which at most `at_once` (default: as many as there are rows) are
+        in the engine at a time. Dropping the iterator cancels the rest."""
+        at_once = min(at_once or self.rows.count, self.options.max_waiting)
+        streams: deque[AnswerStream] = deque()
         try:
-            next(steps)
-        except StopIteration as end:
-            answers: list[Answer] = end.value
-            return answers
+            for request in requests:
+                if len(streams) == at_once:
+                    yield streams[0].answer()
+                    streams.popleft()
+                streams.append(self.submit(request))
+            while streams:
+                yield streams[0].answer()
+                streams.popleft()
+        finally:
+            for stream in streams:
+                stream.cancel()
+
+    def stats(self) -> EngineStats:
+        """Counts, and what is held now."""
+        rows = self.rows
+        return EngineStats(
+            rows=rows.count,
+            running=len(self._running),
+            waiting=len(self._waiting),
+            finished=self._finished,
+            failed=self._failed,
+            tokens=self._tokens,
+            cache_bytes=rows.cache.bytes,
+            prefix_bytes=rows.prefixes.bytes,
+            prefix_hit_tokens=self._reused,
+            picture_hits=rows.picture_hits,
+            picture_misses=rows.picture_misses,
+        )
+
+    def forget(self) -> None:
+        """Drops what is kept of earlier prompts and pictures."""
+        with self.compute:
+            self.rows.forget()
+
+    @contextmanager
+    def spare_row(self) -> Iterator[int]:
+        """A row of the cache that no request has, for as long as the block lasts; no round runs meanwhile."""
+        while True:
+            with self.compute:
+                if len(self._running) < self.rows.count:
+                    yield len(self._running)
+                    return
+                if self._thread is None:
+                    self._round()
+
+    # What streams ask
+
+    def wait_for(self, job: Job) -> None:
+        """Returns when `job` has a piece to show or has ended."""
+        while True:
+            with self._news:
+                while not (job.pieces or job.ended) and self._thread is not None:
+                    self._news.wait()
+                if job.pieces or job.ended:
+                    return
+            with self.compute:
+                if not (job.pieces or job.ended) and self._thread is None:
+                    self._round()
+
+    def cancel(self, job: Job) -> None:
+        """Ends a job; its row is free before the next round, and at once where no round is running."""
+        job.cancelled = True
+        if self._thread is not None:
+            with self._news:
+                self._news.notify_all()
+            return
+        with self.compute, torch.inference_mode():
+            self._end_overdue()
+
+    def place_of(self, job: Job) -> int | None:
+        """Its place in the queue from 1 on; None where it is not there."""
+        with self._news:
+            return self._waiting.index(job) + 1 if job in self._waiting else None
+
+    # The thread
+
+    def start(self) -> None:
+        """Runs rounds in a thread of its own as long as there is work, until `stop`."""
+        if self._thread is not None:
+            raise UsageError("the engine has been started already; stop it first.")
+        if is_split(self._model):
+            raise UsageError(
+                "a model that is split over processes answers only calls that all of them make; leave out start()."
+            )
+        with self._news:
+            self._closing = False
+            self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def stop(self, drain: float = 0.0) -> None:
+        """Takes no more requests, lets those that are there finish for up to `drain` seconds, cancels the rest."""
+        thread, end = self._thread, time.monotonic() + drain
+        if thread is None:
+            return
+        with self._news:
+            self._closing = True
+            self._news.wait_for(lambda: not (self._waiting or self._running), max(0.0, end - time.monotonic()))
+            for job in (*self._waiting, *self._running):
+                job.cancelled = True
+            self._news.notify_all()
+        thread.join()
+        with self._news:
+            self._thread, self._closing = None, False
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._running or self._closing)
+                if self._closing and not (self._waiting or self._running):
+                    return
+            with self.compute:
+                self._round()
+
+    # A round
+
+    @torch.inference_mode()
+    def _round(self) -> None:
+        try:
+            self._end_overdue()
+            self._join()
+            if self._running:
+                self._step()
+        except BaseException as error:  # nobody may wait for what will never come
+            broken = AnswerError(f"the engine failed while this was answered ({type(error).__name__}: {error}).")
+            for job in (*self._running, *self._waiting):
+                self._fail(job, broken)
+            self._running, self._sampler = [], None
+            self._waiting.clear()
+            raise
+
+    def _end_overdue(self) -> None:
+        """Ends what was cancelled or has no time left."""
+        now = time.monotonic()
+        for job in [*self._waiting, *self._running]:
+            why: Finish | None = None
+            if job.cancelled:
+                why = "cancelled"
+            elif job.deadline is not None and now >= job.deadline:
+                why = "timeout"
+            if why is not None and not job.ended:
+                self._finish(job, why)
+
+    def _join(self) -> None:
+        with self._news:
+            room = self.rows.count - len(self._running)
+            if self._running:
+                room = min(room, _JOIN_AT_ONCE)
+            joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        if not joining:
+            return
+        pictures = self.rows.encode([job.prompt for job in joining])
+        for job in joining:
+            row = len(self._running)
+            try:
+                logits, job.cached = self.rows.fill(row, job.prompt, pictures)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).partition("\n")[0]
+                self._fail(job, AnswerError(f"a prompt of {len(job.prompt.key)} positions: out of memory ({reason})."))
+                continue
+            self._reused += job.cached
+            self._running.append(job)
+            self._sampler = None
+            self._mark_seen(row, job.prompt.key.ids, anew=True)
+            self._take([job], row, logits, Sampler([job.draws], self.rows.device))
+
+    def _step(self) -> None:
+        jobs = list(self._running)
+        if self._sampler is None:
+            self._sampler = Sampler([job.draws for job in jobs], self.rows.device)
+        logits = self.rows.step([job.ids[-1] for job in jobs], [job.length for job in jobs])
+        self._take(jobs, 0, logits, self._sampler)
+
+    def _take(self, jobs: Sequence[Job], first: int, logits: Tensor, sampler: Sampler) -> None:
+        """Draws the next token of each job, the first of which has row `first`; those that end with it leave."""
+        # Some vocabularies are padded to a round size: an id beyond the tokenizer's pieces has no text.
+        logits = logits[:, : self._pieces]
+        tokens, greatest = sampler(logits, None if self._seen is None else self._seen[first : first + len(jobs)])
+        # The one place where the host waits for the device: stop strings and streams need the ids.
+        drawn: list[list[float]] = torch.stack([tokens.double(), greatest.double()]).tolist()
+        self._tokens += len(jobs)
+        ends: list[tuple[Job, Finish]] = []
+        broken: list[tuple[Job, AnswerError]] = []
+        for index, job in enumerate(jobs):
+            token, height = int(drawn[0][index]), drawn[1][index]
+            if not math.isfinite(height):
+                place = f"the logits of token {len(job.ids) + 1} of the answer are not finite ({height})"
+                broken.append((job, AnswerError(f"{place}; weights or picture are damaged, or float32 is needed.")))
+                continue
+            job.note(token, logits[index])
+            why = job.push(token)
+            self._mark_seen(first + index, [token])
+            if why is not None:
+                ends.append((job, why))
+        # Rows change places here, so not before.
+        for job, error in broken:
+            self._fail(job, error)
+        for job, why in ends:
+            self._finish(job, why)
+        with self._news:
+            self._news.notify_all()
+
+    def _mark_seen(self, row: int, ids: Sequence[int], anew: bool = False) -> None:
+        """Notes the tokens of a row, from the first request on that asks for a penalty."""
+        if self._seen is None:
+            if self._running[row].options.sampling.repetition_penalty == 1:
+                return
+            self._seen = torch.zeros(self.rows.count, self._pieces, dtype=torch.bool, device=self.rows.device)
+        if anew:
+            self._seen[row] = False
+        self._seen[row, torch.tensor(ids, device=self.rows.device)] = True
+
+    def _finish(self, job: Job, why: Finish) -> None:
+        if job in self._running and job.ids:
+            self.rows.keep(self._running.index(job), job.key)
+        self._leave(job)
+        self._finished += 1
+        job.finish(why)
+        with self._news:
+            self._news.notify_all()
+
+    def _fail(self, job: Job, error: AnswerError) -> None:
+        self._leave(job)
+        self._failed += 1
+        job.error = error
+        with self._news:
+            self._news.notify_all()
+
+    def _leave(self, job: Job) -> None:
+        """The job's row is free; the last row moves into its place, so that running rows stay side by side."""
+        if job not in self._running:
+            with self._news:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+            return
+        row, last = self._running.index(job), len(self._running) - 1
+        if row != last:
+            self.rows.cache.move(last, row, self._running[last].length)
+            if self._seen is not None:
+                self._seen[row] = self._seen[last]
+        self._running[row] = self._running[last]
+        self._running.pop()
+        self._sampler = None

@@ -65,14 +65,21 @@ class SphinxV(nn.Module):
         """Prompt slots → tokens [B, S, D], one per slot, without tags."""
         return self.vp_proj(self.prompt_encoder(slots))
 
-    def visual_prefix(self, image_tokens: Tensor, prompt_tokens: Tensor) -> Tensor:
-        """Joins image tokens [B, 5, n, D] and prompt tokens [B, S, D] with their tags: [B, visual_length, D]."""
+    def image_block(self, image_tokens: Tensor) -> Tensor:
+        """Image tokens [B, 5, n, D] with their tags: [B, 5 · (n + 2), D]."""
         batch, views = image_tokens.shape[:2]
         start = self.start_img.expand(batch, views, 1, -1)
         end = self.end_img.expand(batch, views, 1, -1)
-        tagged = torch.cat([start, image_tokens, end], dim=2).flatten(1, 2)
-        marks = [self.start_vp.expand(batch, 1, -1), prompt_tokens, self.end_vp.expand(batch, 1, -1)]
-        return torch.cat([tagged, *marks], dim=1)
+        return torch.cat([start, image_tokens, end], dim=2).flatten(1, 2)
+
+    def prompt_block(self, prompt_tokens: Tensor) -> Tensor:
+        """Prompt tokens [B, S, D] with their tags: [B, S + 2, D]."""
+        batch = prompt_tokens.shape[0]
+        return torch.cat([self.start_vp.expand(batch, 1, -1), prompt_tokens, self.end_vp.expand(batch, 1, -1)], dim=1)
+
+    def visual_prefix(self, image_tokens: Tensor, prompt_tokens: Tensor) -> Tensor:
+        """Joins image tokens [B, 5, n, D] and prompt tokens [B, S, D] with their tags: [B, visual_length, D]."""
+        return torch.cat([self.image_block(image_tokens), self.prompt_block(prompt_tokens)], dim=1)
 
     def embed(self, inputs: ModelInputs) -> Tensor:
         """The whole sequence as embeddings [B, V + T, D]; V = 0 without a picture."""

@@ -33,6 +33,15 @@ class EncodedConversation:
     answer_ends: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Question:
+    """A conversation whose last turn is open, with typed marks on an RGB picture; checked, but not yet tensors."""
+
+    turns: tuple[Turn, ...]
+    prompts: tuple[Prompt, ...]
+    picture: Image.Image | None
+
+
 class Processor:
     """Prepares inputs for inference and training alike, so that they cannot differ."""
 
@@ -43,7 +52,17 @@ class Processor:
     def __call__(
         self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Iterable[Any] = ()
     ) -> ModelInputs:
-        """Inputs of one conversation whose last turn is open.
+        """Inputs of one question; arguments and errors as of `question`."""
+        question = self.question(image, prompts, turns)
+        ids = torch.tensor([self.prompt_ids(question.turns)])
+        lengths = torch.tensor([ids.shape[1]])
+        if question.picture is None:
+            return ModelInputs(ids, lengths)
+        slots = self.slots(question.prompts, question.picture.size)
+        return ModelInputs(ids, lengths, self.pixels(question.picture).unsqueeze(0), slots)
+
+    def question(self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Iterable[Any] = ()) -> Question:
+        """One question, read and checked.
 
         `image`: path, PIL image, uint8 array (see `as_picture`), or None for text only; `prompts`: typed prompts or raw
         lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`.
@@ -56,14 +75,11 @@ class Processor:
             )
         marks = as_prompts(prompts)
         warn_about_marks(conversation, marks)
-        ids = torch.tensor([self.prompt_ids(conversation)])
-        lengths = torch.tensor([ids.shape[1]])
         if image is None:
             if marks:
                 raise UsageError(f"{len(marks)} prompts are given without a picture to mark; give image=.")
-            return ModelInputs(ids, lengths)
-        picture = as_picture(image)
-        return ModelInputs(ids, lengths, self.pixels(picture).unsqueeze(0), self.slots(marks, picture.size))
+            return Question(conversation, (), None)
+        return Question(conversation, tuple(marks), as_picture(image))
 
     def pixels(self, picture: Image.Image) -> torch.Tensor:
         """An RGB picture as the model sees it: [3, H, H] float32."""

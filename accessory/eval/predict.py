@@ -17,7 +17,6 @@ from tqdm import tqdm
 from accessory.eval.controls import Control, control_items
 from accessory.eval.files import write_whole
 from accessory.eval.items import BenchmarkItem
-from accessory.eval.likelihood import choice_likelihoods
 from accessory.eval.predictions import Prediction, answered, parts_of, write_part
 from accessory.eval.record import items_hash, keep_record
 from accessory.eval.registry import SuiteEntry
@@ -131,7 +130,7 @@ def _answers(model: SPHINX_V_Model, entry: SuiteEntry, batch: Sequence[Benchmark
             weighed = (
                 []
                 if fault or not item.choices
-                else choice_likelihoods(model, item.stem, item.choices, item.prompts, item.picture)
+                else model.score([[item.stem, None]], item.choices, item.prompts, item.picture)
             )
             yield Prediction(
                 image_name=item.image_name,
@@ -159,8 +158,9 @@ def _generate(
     """The answer to each item and why it ended."""
     if not items:
         return {}
-    requests = [_request(item, entry.max_new_tokens) for item in items]
-    answers = model.answer_batch(requests, max_rows=len(requests))
+    # What is kept of other batches would be there or not, depending on where a run was stopped.
+    model.engine.forget()
+    answers = model.answer_batch([_request(item, entry.max_new_tokens) for item in items])
     return {item.question_id: (answer.text, answer.finish) for item, answer in zip(items, answers)}
 
 

@@ -1,19 +1,19 @@
-"""The decoding loop: ends, limits, streams and batches, on the golden and on models that say what they are told."""
+"""The engine: ends, limits, streams, queues and batches, on the golden and on models that say what they are told."""
 
 import copy
 
 import pytest
 import torch
 
-from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.engine import Options, generate, generate_steps, room_for_answer
-from SPHINX_V.generation.sampling import Sampling
-from SPHINX_V.inputs import ModelInputs
+from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
+from SPHINX_V.generation.engine import Engine
+from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.request import Request
 from SPHINX_V.processing.conversation import Turn
 from SPHINX_V.processing.processor import Processor
 from tests.generation.chain_model import chain_model
 
-GREEDY = Sampling(temperature=0.0)
+HELLO = Request([["Hello?", None]], max_gen_len=12, temperature=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,30 @@ def say(golden_tokenizer):
     def answer(*ids, limit=64, stops=("\n###",), max_seq_len=2048):
         colon = golden_tokenizer.encode(" Assistant:")[-1]
         model = chain_model(golden_tokenizer, [colon, *ids], max_seq_len=max_seq_len)
-        inputs = Processor(model.config, golden_tokenizer)(turns=[["What?", None]])
-        (found,) = generate(model, golden_tokenizer, inputs, [Options(limit, GREEDY, stops)])
-        return found
+        engine = Engine(model, Processor(model.config, golden_tokenizer), EngineOptions(max_rows=1))
+        return engine.submit(Request([["What?", None]], None, None, limit, 0.0, stops=stops)).answer()
 
     return answer
+
+
+@pytest.fixture
+def engine(golden_model, golden_processor):
+    return Engine(golden_model, golden_processor, EngineOptions(max_rows=4, max_waiting=8))
+
+
+@pytest.fixture(scope="module")
+def mixed(golden, golden_facts):
+    """Different texts, marks, pictures or none, lengths and ways of drawing."""
+    boxes = golden_facts["boxes_xywh_px"]
+    points = golden_facts["portrait"]["points_px"]
+    return [
+        Request([["What is <Region 2>? " * 4, None]], boxes, golden / "image.png", 4, 0.0),
+        Request([["Why?", None]], points, golden / "portrait.png", 24, 1.0, 0.9, 3),
+        Request([["What", "this"], ["and that?", None]], None, golden / "image.png", 12, 0.7, 1.0, 4),
+        Request([["Hello?", None]], None, None, 9, 1.0, 1.0, 5, top_k=7, repetition_penalty=1.5),
+        Request([["What is <Region 1>?", None]], boxes, golden / "image.png", 16, 0.0, repetition_penalty=1.2),
+        Request([["A much longer question, is it not?", None]], max_gen_len=20, temperature=0.0),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -77,82 +96,170 @@ def test_the_answer_ends_where_the_context_is_full(say, ids_of, golden_processor
     assert len(full.ids) == 128 - len(golden_processor.prompt_ids([Turn("What?")]))
 
 
-def test_a_prompt_that_fills_the_context_is_refused_with_the_numbers(golden, golden_model, golden_processor):
-    inputs = golden_processor(golden / "image.png", [[5, 5]], [["word " * 900, None]])
-    length, visual = int(inputs.lengths), golden_model.config.visual_length
+def test_a_prompt_that_fills_the_context_is_refused_with_the_numbers(golden, engine, golden_model, golden_processor):
+    question = "word " * 900
+    length = len(golden_processor.prompt_ids([Turn(question)]))
+    visual = golden_model.config.visual_length
     with pytest.raises(
         UsageError, match=rf"{length} tokens.* {visual}, together {visual + length}; .* is 2048"
     ) as error:
-        generate(golden_model, golden_processor.tokenizer, inputs, [Options(8, GREEDY)])
+        engine.submit(Request([[question, None]], [[5, 5]], golden / "image.png"))
     assert f"at least {visual + length - 2048 + 1} tokens" in str(error.value)
+    assert engine.stats().waiting == 0
 
 
-def test_the_last_token_that_fits(golden_model):
-    assert golden_model.config.llm.max_seq_len == 2048
-    ids = torch.zeros(1, 2047, dtype=torch.int64)
-    assert room_for_answer(golden_model, ModelInputs(ids, torch.tensor([2047])), 2047) == 1
+def test_the_oldest_turns_may_be_dropped(engine):
+    turns = [["word " * 700, "yes"], ["word " * 700, "no"], ["Hello?", None]]
     with pytest.raises(UsageError, match="context is 2048"):
-        room_for_answer(golden_model, ModelInputs(ids, torch.tensor([2048])), 2048)
+        engine.submit(Request(turns, max_gen_len=4, temperature=0.0))
+    short = engine.submit(Request(turns[1:], max_gen_len=4, temperature=0.0)).answer()
+    assert engine.submit(Request(turns, max_gen_len=4, temperature=0.0, overflow="drop_turns")).answer() == short
 
 
-def test_each_row_s_answer_is_its_answer_alone(golden, golden_facts, golden_model, golden_processor):
-    tokenizer = golden_processor.tokenizer
-    rows = [
-        golden_processor(golden / "image.png", golden_facts["boxes_xywh_px"], [["What is <Region 2>? " * 4, None]]),
-        golden_processor(golden / "portrait.png", golden_facts["portrait"]["points_px"], [["Why?", None]]),
-        golden_processor(golden / "image.png", None, [["What", "this"], ["and that?", None]]),
-    ]
-    # Different lengths: a finished row must not disturb those that go on, nor run out of the cache.
-    options = [Options(4, GREEDY), Options(24, Sampling(1.0, 0.9, 3)), Options(12, Sampling(0.7, 1.0, 4))]
-    together = generate(golden_model, tokenizer, ModelInputs.stack(rows), options)
-    for row, option, found in zip(rows, options, together):
-        assert generate(golden_model, tokenizer, row, [option]) == [found]
-    assert [len(found.ids) for found in together] == [4, 24, 12]
+def alone(golden_model, golden_processor, request):
+    """The answer of an engine that never saw another request."""
+    return Engine(golden_model, golden_processor, EngineOptions(max_rows=1)).submit(request).answer()
 
 
-def test_steps_join_to_the_answers(golden_model, golden_processor):
-    rows = [golden_processor(turns=[[text, None]]) for text in ("Hello?", "A much longer question, is it not?")]
-    inputs, options = ModelInputs.stack(rows), [Options(20, Sampling(1.0, 1.0, seed)) for seed in (1, 2)]
-    answers = []
-
-    def steps():
-        answers.extend((yield from generate_steps(golden_model, golden_processor.tokenizer, inputs, options)))
-
-    pieces = list(steps())
-    assert len(pieces) == 20
-    assert ["".join(row) for row in zip(*pieces)] == [answer.text for answer in answers]
+def test_each_answer_is_the_one_it_is_alone(golden_model, golden_processor, engine, mixed):
+    """Six ragged requests over four rows: some wait, finished rows leave, others take their place."""
+    together = list(engine.answers(mixed))
+    for request, found in zip(mixed, together, strict=True):
+        cold = alone(golden_model, golden_processor, request)
+        assert (found.text, found.ids, found.finish) == (cold.text, cold.ids, cold.finish)
+    assert [len(found.ids) for found in together] == [4, 24, 12, 5, 16, 20]
+    assert [found.finish for found in together] == ["length"] * 3 + ["eos"] + ["length"] * 2
+    assert (engine.stats().running, engine.stats().waiting, engine.stats().finished) == (0, 0, 6)
 
 
-def test_decoding_runs_one_token_at_a_time(golden_model, golden_processor, monkeypatch):
-    widths = []
-    forward = type(golden_model.llm).forward
-    monkeypatch.setattr(
-        type(golden_model.llm),
-        "forward",
-        lambda self, x, *a, **k: widths.append(x.shape[1]) or forward(self, x, *a, **k),
-    )
-    inputs = golden_processor(turns=[["Hello?", None]])
-    generate(golden_model, golden_processor.tokenizer, inputs, [Options(5, GREEDY)])
-    assert widths == [int(inputs.lengths), 1, 1, 1, 1], "no recomputation of the prefix, no step after the last token"
+def test_requests_that_come_later_join_and_change_nothing(golden_model, golden_processor, engine, mixed):
+    first = engine.submit(mixed[5])
+    begun = [next(first), next(first)]
+    second = engine.submit(mixed[1])
+    assert second.answer().ids == alone(golden_model, golden_processor, mixed[1]).ids
+    assert "".join([*begun, *first]) == alone(golden_model, golden_processor, mixed[5]).text
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling(1.0, 1.0, 3)])
-def test_ids_beyond_the_tokenizer_are_never_chosen(golden_model, golden_processor, sampling):
+def test_pieces_join_to_the_answer(engine, mixed):
+    streams = [engine.submit(request) for request in mixed[:3]]
+    texts = ["".join(stream) for stream in streams]
+    assert texts == [stream.answer().text for stream in streams]
+
+
+def test_the_queue_is_first_come_first_served_and_bounded(engine):
+    streams = [engine.submit(HELLO) for _ in range(8)]
+    assert [stream.place for stream in streams] == [1, 2, 3, 4, 5, 6, 7, 8]
+    with pytest.raises(QueueFullError, match=r"8 requests wait already.*max_waiting 8"):
+        engine.submit(HELLO)
+    next(streams[0])
+    assert [stream.place for stream in streams] == [None, None, None, None, 1, 2, 3, 4]
+    assert len({stream.answer().text for stream in streams}) == 1
+
+
+def test_a_cancelled_answer_gives_its_row_back_at_once(engine, golden_model, golden_processor, mixed):
+    streams = [engine.submit(request) for request in mixed[:4]]
+    next(streams[1])
+    waiting = engine.submit(HELLO)
+    streams[1].cancel()
+    waiting.cancel()
+    assert (engine.stats().running, engine.stats().waiting) == (3, 0)
+    assert streams[1].answer().finish == waiting.answer().finish == "cancelled"
+    assert waiting.answer().ids == ()
+    for place in (0, 2, 3):  # one of them was moved into the free row
+        assert streams[place].answer().ids == alone(golden_model, golden_processor, mixed[place]).ids
+
+
+def test_an_answer_ends_when_its_time_is_over(engine):
+    late = engine.submit(Request([["Hello?", None]], max_gen_len=2000, temperature=0.0, timeout=1e-9))
+    assert late.answer().finish == "timeout"
+    assert engine.stats().running == 0
+
+
+def test_a_row_without_finite_logits_fails_and_the_others_live(golden_model, golden_processor, golden_tokenizer):
+    broken = copy.deepcopy(golden_model)
+    zebra = golden_tokenizer.encode("zebra")
+    with torch.no_grad():
+        broken.llm.tok_embeddings.weight[zebra[-1]] = float("nan")
+    engine = Engine(broken, golden_processor, EngineOptions(max_rows=3))
+    streams = [engine.submit(HELLO), engine.submit(Request([["zebra", None]])), engine.submit(HELLO)]
+    with pytest.raises(AnswerError, match="token 1 of the answer are not finite"):
+        streams[1].answer()
+    expected = alone(golden_model, golden_processor, HELLO)
+    assert [streams[place].answer().text for place in (0, 2)] == [expected.text] * 2
+    assert (engine.stats().failed, engine.stats().finished, engine.stats().running) == (1, 2, 0)
+
+
+def test_log_probabilities_are_those_of_the_full_pass(engine, golden_model, golden_processor):
+    request = Request([["Hello?", None]], max_gen_len=5, temperature=0.0, logprobs=3)
+    answer = engine.submit(request).answer()
+    ids = golden_processor.prompt_ids([Turn("Hello?")])
+    for place, token in enumerate(answer.ids):
+        hidden = golden_model.hidden(golden_model.llm.tok_embeddings(torch.tensor([[*ids, *answer.ids[:place]]])))
+        table = golden_model.llm.output(hidden)[0, -1].log_softmax(-1)
+        noted = answer.logprobs[place]
+        assert (noted.id, noted.top[0][0], len(noted.top)) == (token, token, 3)
+        assert noted.logprob == pytest.approx(float(table[token]), abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_ids_beyond_the_tokenizer_are_never_chosen(golden_model, golden_processor, temperature):
     """A padded vocabulary answers as the same model without the padding, however likely the padding is."""
     padded, tokenizer = copy.deepcopy(golden_model), golden_processor.tokenizer
     padded.llm.output = torch.nn.Linear(padded.config.llm.dim, tokenizer.vocab_size + 32, bias=False)
     with torch.no_grad():
         padded.llm.output.weight[: tokenizer.vocab_size] = golden_model.llm.output.weight
         padded.llm.output.weight[tokenizer.vocab_size :] = 50 * golden_model.llm.output.weight[:32]
-    inputs, options = golden_processor(turns=[["Hello?", None]]), [Options(12, sampling)]
-    assert padded(inputs).argmax(-1).max() >= tokenizer.vocab_size, "the padding is the likeliest somewhere"
-    assert generate(padded, tokenizer, inputs, options) == generate(golden_model, tokenizer, inputs, options)
+    request = Request([["Hello?", None]], max_gen_len=12, temperature=temperature, top_p=1.0, seed=3)
+    assert padded(golden_processor(turns=request.turns)).argmax(-1).max() >= tokenizer.vocab_size
+    assert alone(padded, golden_processor, request) == alone(golden_model, golden_processor, request)
 
 
-def test_bad_calls_are_refused(golden_model, golden_processor):
-    inputs = golden_processor(turns=[["Hello?", None]])
-    with pytest.raises(UsageError, match="1 rows with 2 options"):
-        generate(golden_model, golden_processor.tokenizer, inputs, [Options(), Options()])
+def test_a_thread_of_its_own_answers_the_same(engine, golden_model, golden_processor, mixed):
+    engine.start()
+    try:
+        with pytest.raises(UsageError, match="started already"):
+            engine.start()
+        streams = [engine.submit(request) for request in mixed]
+        for request, stream in zip(mixed, streams, strict=True):
+            assert stream.answer().ids == alone(golden_model, golden_processor, request).ids
+        endless = engine.submit(Request([["Hello?", None]], max_gen_len=1500, temperature=0.0))
+        next(endless)
+    finally:
+        engine.stop()
+    assert endless.answer().finish in ("cancelled", "length")
+    assert engine.stats().running == engine.stats().waiting == 0
+    assert engine.submit(HELLO).answer().ids == alone(golden_model, golden_processor, HELLO).ids
+
+
+def test_a_stop_lets_those_that_run_finish(engine, golden_model, golden_processor):
+    engine.start()
+    stream = engine.submit(HELLO)
+    engine.stop(drain=60.0)
+    assert stream.answer().ids == alone(golden_model, golden_processor, HELLO).ids
+
+
+def test_weights_stay_the_model_s_own_and_can_still_be_trained(golden_model, golden_processor):
+    model = copy.deepcopy(golden_model).requires_grad_(True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    engine = Engine(model, golden_processor, EngineOptions(max_rows=1))
+    first = engine.submit(HELLO).answer()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    hidden = model.hidden(model.llm.tok_embeddings(torch.tensor([[1, 5, 9]])))
+    model.llm.output(hidden).logsumexp(-1).sum().backward()
+    assert model.llm.get_parameter("layers.0.attention.wk.weight").grad.abs().sum() > 0
+    with torch.no_grad():  # what the engine computes with is the model's weights, not a copy of them
+        model.llm.get_parameter("layers.0.attention.wv.weight").mul_(-3)
+        model.llm.get_parameter("layers.0.feed_forward.w2.weight").mul_(-3)
+    engine.forget()
+    changed = engine.submit(HELLO).answer()
+    assert changed.ids != first.ids
+    assert changed.ids == alone(copy.deepcopy(model), golden_processor, HELLO).ids
+
+
+def test_a_cache_that_no_memory_holds_is_refused(golden_model, golden_processor, monkeypatch):
+    monkeypatch.setattr("SPHINX_V.generation.rows._free_bytes", lambda device: 1000)
+    with pytest.raises(UsageError, match=r"one conversation of 2048 positions takes 1 MiB.*max_len"):
+        Engine(golden_model, golden_processor)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +273,20 @@ def test_bad_calls_are_refused(golden_model, golden_processor):
         ({"stops": None}, "stops is None; give a list"),
         ({"stops": ["a", 5]}, "a stop string is 5; give a text"),
         ({"stops": [""]}, "a stop string is ''; give a text"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"logprobs": 21}, "logprobs is 21; give 0 to 20"),
+        ({"timeout": 0}, "timeout is 0.0; give seconds above 0"),
+        ({"overflow": "cut"}, "overflow is 'cut'; give 'refuse' or 'drop_turns'"),
     ],
 )
 def test_impossible_options_are_refused(options, part):
     with pytest.raises(UsageError, match=part):
-        Options(**options)
+        Request([["What?", None]], **options)
 
 
-def test_a_prompt_that_fills_the_context_is_refused_at_the_call(golden_model, golden_processor):
-    inputs = golden_processor(turns=[["word " * 2048, None]])
-    with pytest.raises(UsageError, match="context is 2048"):
-        generate_steps(golden_model, golden_processor.tokenizer, inputs, [Options()])
+@pytest.mark.parametrize("options", [{"max_rows": 0}, {"max_len": 1}, {"max_waiting": 0}, {"prefix_bytes": -1}])
+def test_impossible_limits_are_refused(options):
+    (name,) = options
+    with pytest.raises(UsageError, match=f"{name} is"):
+        EngineOptions(**options)

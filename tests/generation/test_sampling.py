@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.sampling import Sampler, Sampling
+from SPHINX_V.generation.sampling import Draws, Sampler, Sampling
 
 CPU = torch.device("cpu")
 
 
 def draw(logits, *rows, steps=1):
-    sampler = Sampler(rows, CPU)
-    return [sampler(logits).tolist() for _ in range(steps)]
+    sampler = Sampler([Draws(row) for row in rows], CPU)
+    return [sampler(logits)[0].tolist() for _ in range(steps)]
 
 
 def random_logits(rows, vocab=64):
@@ -54,6 +54,27 @@ def test_top_p_keeps_the_likeliest_tokens_of_that_probability():
     drawn = {p: {step[0] for step in draw(logits, Sampling(1.0, p, 0), steps=400)} for p in (0.0, 0.4, 0.6, 0.9, 1.0)}
     # As in the reference: a token stays while the probability in front of it is not above p.
     assert drawn == {0.0: {0}, 0.4: {0}, 0.6: {0, 1}, 0.9: {0, 1, 2}, 1.0: {0, 1, 2, 3}}
+
+
+def test_top_k_keeps_so_many_tokens():
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    drawn = {k: {step[0] for step in draw(logits, Sampling(1.0, 1.0, 0, k), steps=400)} for k in (1, 3, 0, 9)}
+    assert drawn == {1: {0}, 3: {0, 1, 2}, 0: {0, 1, 2, 3}, 9: {0, 1, 2, 3}}
+
+
+def test_a_penalty_lowers_tokens_that_were_there():
+    logits = torch.tensor([[3.0, 2.0, -1.0], [-1.0, -1.5, -9.0]])
+    seen = torch.tensor([[True, False, False], [True, False, False]])
+    sampler = Sampler([Draws(Sampling(0.0, repetition_penalty=2.0)) for _ in range(2)], CPU)
+    tokens, greatest = sampler(logits, seen)
+    assert tokens.tolist() == [1, 1]  # 3 / 2 = 1.5 < 2, and -1 · 2 = -2 < -1.5
+    assert greatest.tolist() == [2.0, -1.5]
+
+
+def test_logits_that_are_no_numbers_are_seen_in_the_greatest():
+    logits = torch.tensor([[1.0, float("nan")], [1.0, 2.0], [float("inf"), 0.0]])
+    greatest = Sampler([Draws(Sampling(1.0, 1.0))] * 3, CPU)(logits)[1]
+    assert greatest.isfinite().tolist() == [False, True, False]
 
 
 def test_frequencies_follow_the_probabilities():

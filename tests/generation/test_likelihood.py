@@ -1,9 +1,8 @@
-"""The likelihood of choices equals the model's own logits, read token by token."""
+"""The likelihood of continuations equals the model's own logits, read token by token."""
 
 import pytest
 import torch
 
-from accessory.eval.likelihood import choice_likelihoods
 from SPHINX_V.errors import UsageError
 from SPHINX_V.prompts import Box
 from SPHINX_V.sphinx_v import SPHINX_V_Model
@@ -43,15 +42,46 @@ def test_likelihoods_are_those_of_the_logits(model, golden, with_picture):
     image = golden / "image.png" if with_picture else None
     prompts = [Box(49, 139, 245, 321)] if with_picture else []
     question = f"Why is {'<Region 1>' if with_picture else 'it'} here?"
-    found = choice_likelihoods(model, question, CHOICES, prompts, image)
+    found = model.score([[question, None]], CHOICES, prompts, image)
     for choice, one in zip(CHOICES, found, strict=True):
         total, tokens = by_logits(model, question, choice, prompts, image)
         # Rows of one batch are padded to the longest; in float32 sums of about 100 then differ in the last bits.
         assert (one.total, one.tokens) == (pytest.approx(total, rel=1e-5), tokens)
 
 
-def test_a_choice_without_text_and_one_that_is_too_long_are_refused(model):
+def test_the_shared_beginning_is_computed_once(model, golden):
+    model.engine.forget()
+    before = model.engine.stats()
+    first = model.score([["What is it?", None]], CHOICES, None, golden / "image.png")
+    again = model.score([["What is it?", None]], CHOICES[::-1], None, golden / "image.png")
+    after = model.engine.stats()
+    assert after.picture_misses - before.picture_misses == 1
+    assert [one.total for one in again] == pytest.approx([one.total for one in reversed(first)], rel=1e-6)
+
+
+def test_earlier_turns_are_part_of_the_question_and_not_weighed(model):
+    turns = [["Is it red?", "yes"], ["Sure?", None]]
+    (found,) = model.score(turns, ["no"])
+    open_ids = model.processor.prompt_ids([_turns("Is it red?", "yes")[0], _turns("Sure?")[0]])
+    assert found.tokens == len(model.tokenizer.encode(" Assistant: no\n###")) - len(
+        model.tokenizer.encode(" Assistant:")
+    )
+    assert found.total == pytest.approx(_by_ids(model, open_ids, "no"), rel=1e-5)
+
+
+def _by_ids(model, ids, text):
+    from SPHINX_V.inputs import ModelInputs
+
+    new = model.tokenizer.encode(f" Assistant: {text}\n###")[len(model.tokenizer.encode(" Assistant:")) :]
+    whole = torch.tensor([[*ids, *new]])
+    table = model.logits(ModelInputs(whole, torch.tensor([whole.shape[1]]))).log_softmax(-1)
+    return sum(float(table[len(ids) + place - 1, token]) for place, token in enumerate(new))
+
+
+def test_a_choice_without_text_none_at_all_and_one_that_is_too_long_are_refused(model):
     with pytest.raises(UsageError, match="needs a text"):
-        choice_likelihoods(model, "Why?", ["yes", " "])
+        model.score([["Why?", None]], ["yes", " "])
+    with pytest.raises(UsageError, match="no continuation"):
+        model.score([["Why?", None]], [])
     with pytest.raises(UsageError, match="the model's context is"):
-        choice_likelihoods(model, "Why?", ["word " * 20_000])
+        model.score([["Why?", None]], ["word " * 20_000])

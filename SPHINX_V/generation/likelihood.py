@@ -1,0 +1,72 @@
+"""How likely a model holds each of several texts as an answer: teacher forcing over their common beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+import torch
+
+from SPHINX_V.errors import UsageError
+from SPHINX_V.generation.engine import Engine
+from SPHINX_V.generation.prompt import check_room, prepare
+from SPHINX_V.processing.conversation import Turn, clean
+from SPHINX_V.processing.processor import Processor
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The sum of the natural log-probabilities of an answer's tokens, and their number, the stop string included."""
+
+    total: float
+    tokens: int
+
+
+@torch.inference_mode()
+def likelihoods(
+    engine: Engine,
+    processor: Processor,
+    turns: Iterable[Any],
+    continuations: Sequence[str],
+    prompts: Iterable[Any] | None = None,
+    image: Any = None,
+) -> list[Likelihood]:
+    """log p(continuation | conversation, picture, marks) of every continuation as the answer to the last turn.
+
+    What all of them have in common, picture, marks and question, is computed once, or taken from an earlier request.
+    Raises UsageError for no continuation, one without text, and a sequence longer than the context.
+    """
+    question = processor.question(image, prompts, turns)
+    if not continuations:
+        raise UsageError("no continuation is given; give at least one text to weigh.")
+    sequences = [_sequence(processor, question.turns, text) for text in continuations]
+    rows = engine.rows
+    prompt = prepare(processor, question, rows.length)
+    visual = len(prompt.key) - len(prompt.key.ids)
+    for ids, _ in sequences:
+        check_room(len(ids) - 1, visual, rows.length)
+    # The ids before the first one that must be predicted and the first that differs are the common beginning.
+    alike = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(ids for ids, _ in sequences))))
+    shared = max(1, min(alike, *(places[0] for _, places in sequences)) - 1)
+    common = replace(prompt, key=replace(prompt.key, ids=tuple(sequences[0][0][:shared])))
+    found = []
+    with engine.spare_row() as row:
+        rows.fill(row, common, rows.encode([common]))
+        for ids, places in sequences:
+            table = rows.follow(row, visual + shared, ids[shared:]).float().log_softmax(-1)
+            before = torch.tensor([place - 1 - shared for place in places], device=table.device)
+            targets = torch.tensor([ids[place] for place in places], device=table.device)
+            chosen = table[before].gather(1, targets.unsqueeze(1))
+            found.append(Likelihood(float(chosen.sum(dtype=torch.float64)), len(places)))
+    return found
+
+
+def _sequence(processor: Processor, turns: Sequence[Turn], answer: str) -> tuple[list[int], list[int]]:
+    """Ids of the conversation with this answer, without EOS, and the places of the answer's tokens among them."""
+    if not isinstance(answer, str) or not clean(answer):
+        raise UsageError(f"a continuation is {answer!r}; its likelihood needs a text.")
+    encoded = processor.encode_conversation([*turns[:-1], Turn(turns[-1].question, answer)])
+    end, start = encoded.answer_ends[-1], encoded.answer_ends[-2] if len(turns) > 1 else 0
+    return encoded.ids[:end], [place for place in range(start, end) if encoded.labels[place]]

@@ -1,0 +1,147 @@
+"""What the engine computes: prompts into rows of the cache, then a step for all rows; nothing that is kept already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from SPHINX_V.errors import UsageError
+from SPHINX_V.generation.cache import RowCache, fewest, prompt_span, row_bytes, step_span
+from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
+from SPHINX_V.generation.program import Program
+from SPHINX_V.generation.prompt import PreparedPrompt
+from SPHINX_V.model.sphinx_v import SphinxV
+from SPHINX_V.processing.image import normalise
+
+_CPU_SHARE, _GPU_SHARE = 0.5, 0.8  # of the free memory: the rest is for activations, and on a CPU for others
+_PICTURES_AT_ONCE = 8
+
+
+class Rows:
+    """Rows of a cache and the model over them. Owns the cache, the kept prompts and the kept pictures.
+
+    All methods run in inference mode; the caller sees to it that one runs at a time, and under tensor parallelism that
+    all processes make the same calls.
+    """
+
+    def __init__(self, model: SphinxV, options: EngineOptions) -> None:
+        self._model = model
+        self.device, self.dtype = model.start_img.device, model.start_img.dtype
+        longest = model.config.llm.max_seq_len
+        self.length = min(options.max_len or longest, longest)
+        self.count = _planned_rows(model, options, self.length)
+        self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)
+        self.program = Program(model.llm)
+        self.prefixes = PrefixStore(options.prefix_bytes)
+        self.pictures = Kept(options.picture_bytes)
+        self.picture_hits = 0
+        self.picture_misses = 0
+
+    def encode(self, prompts: Sequence[PreparedPrompt]) -> dict[str, Tensor]:
+        """The pictures of prompts as tagged tokens [5 · (n + 2), D], by their hash; each is encoded once, ever, as long
+        as it is kept. Those of prompts whose picture lies in the kept prefix are left out."""
+        found: dict[str, Tensor] = {}
+        missing: dict[str, Tensor] = {}
+        for prompt in prompts:
+            key, square = prompt.key, prompt.square
+            if square is None or key.picture in found or key.picture in missing:
+                continue
+            kept = self.pictures.get(key.picture)
+            if kept is None and self.prefixes.find(key)[0] <= key.image_length:
+                missing[key.picture] = square
+                continue
+            self.picture_hits += 1
+            if kept is not None:
+                found[key.picture] = kept
+        self.picture_misses += len(missing)
+        names = list(missing)
+        for at in range(0, len(names), _PICTURES_AT_ONCE):
+            some = names[at : at + _PICTURES_AT_ONCE]
+            pixels = normalise(torch.stack([missing[name] for name in some]).to(self.device))
+            blocks = self._model.image_block(self._model.encode_image(pixels)).to(self.dtype)
+            for name, block in zip(some, blocks):
+                found[name] = block.clone()
+                self.pictures.put(name, found[name])
+        return found
+
+    def fill(self, row: int, prompt: PreparedPrompt, pictures: dict[str, Tensor]) -> tuple[Tensor, int]:
+        """Puts a prompt into a row: the logits [1, vocab] after its last token, and how many positions were kept."""
+        key = prompt.key
+        start, states = self.prefixes.find(key)
+        if states is not None:
+            self.cache.copy_in(row, states, start)
+        x = self._embeddings(prompt, pictures, start)
+        hidden = self.program(x, self.cache, prompt_span(row, start, x.shape[0], self.device, self.dtype))
+        self.keep(row, key)
+        return self.program.logits(hidden[-1:]), start
+
+    def _embeddings(self, prompt: PreparedPrompt, pictures: dict[str, Tensor], start: int) -> Tensor:
+        """Embeddings [N, D] of a prompt's positions from `start` on."""
+        key, marks_end = prompt.key, 1 + prompt.key.image_length + prompt.key.marks_length
+        text = max(0, start - (marks_end - 1))
+        parts = [self.program.embed(torch.tensor(key.ids[max(1, text) :], device=self.device))]
+        if prompt.slots is not None and start < marks_end:
+            marks = self._model.encode_prompts(prompt.slots.to(self.device))
+            parts.insert(0, self._model.prompt_block(marks)[0].to(self.dtype)[max(0, start - 1 - key.image_length) :])
+        if key.picture and start <= key.image_length:
+            block = pictures.get(key.picture)
+            if block is None:  # what was kept for it has just made room for another prompt
+                block = self.encode([prompt])[key.picture]
+            parts.insert(0, block[max(0, start - 1) :])
+        if start == 0:
+            parts.insert(0, self.program.embed(torch.tensor(key.ids[:1], device=self.device)))
+        return torch.cat(parts)
+
+    def follow(self, row: int, start: int, ids: Sequence[int]) -> Tensor:
+        """Text tokens that follow what a row holds before `start`: the logits [N, vocab] after each of them."""
+        x = self.program.embed(torch.tensor(ids, device=self.device))
+        return self.program.logits(
+            self.program(x, self.cache, prompt_span(row, start, len(ids), self.device, self.dtype))
+        )
+
+    def step(self, tokens: Sequence[int], lengths: list[int]) -> Tensor:
+        """The next token of rows 0 … n-1, which hold `lengths` positions: the logits [n, vocab] after it."""
+        x = self.program.embed(torch.tensor(tokens, device=self.device))
+        return self.program.logits(self.program(x, self.cache, step_span(lengths, self.device, self.dtype)))
+
+    def keep(self, row: int, key: PromptKey) -> None:
+        """Keeps what a row holds, for prompts that begin in the same way."""
+        if self.prefixes.limit and not self.prefixes.holds(key):
+            self.prefixes.keep(key, self.cache.copy_out(row, len(key)))
+
+    def forget(self) -> None:
+        """Drops kept prompts and pictures."""
+        self.prefixes.clear()
+        self.pictures.clear()
+
+
+def _planned_rows(model: SphinxV, options: EngineOptions, length: int) -> int:
+    """How many rows the free memory holds, at most `max_rows`; the same on all processes that share the model."""
+    device = model.start_img.device
+    size = row_bytes(model, length, model.start_img.dtype)
+    free = _free_bytes(device)
+    kept = options.prefix_bytes + options.picture_bytes if device.type == "cuda" else 0
+    rows = options.max_rows if free is None else min(options.max_rows, (free - kept) // size)
+    rows = fewest(model, rows)
+    if rows < 1:
+        raise UsageError(
+            f"one conversation of {length} positions takes {size / 2**20:.0f} MiB and {(free or 0) / 2**20:.0f} MiB are"
+            f" free for it on {device}; set a shorter max_len, smaller prefix_bytes, or use more devices."
+        )
+    return rows
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """The share of a device's free memory that a cache may take; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
+    if not sys.platform.startswith("linux"):
+        return None
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    available = next((line for line in lines if line.startswith("MemAvailable:")), None)
+    return None if available is None else int(int(available.split()[1]) * 1024 * _CPU_SHARE)

@@ -1,0 +1,129 @@
+"""Rows over the cache compute what a full pass computes: ragged, after kept prompts, in whatever order."""
+
+import pytest
+import torch
+
+from SPHINX_V.generation.cache import RowCache, local_kv_heads
+from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.prompt import prepare
+from SPHINX_V.generation.rows import Rows
+
+TOLERANCE = 1e-5
+STEPS = 6
+
+
+@pytest.fixture
+def rows(golden_model):
+    return Rows(golden_model, EngineOptions(max_rows=3))
+
+
+@pytest.fixture(scope="module")
+def questions(golden, golden_facts, golden_processor):
+    """Name → (inputs of the full pass, prepared prompt)."""
+    boxes, points = golden_facts["boxes_xywh_px"], golden_facts["portrait"]["points_px"]
+    asked = {
+        "boxes": (golden / "image.png", boxes, [["What is <Region 2>? " * 4, None]]),
+        "points": (golden / "portrait.png", points, [["Why?", None]]),
+        "no marks": (golden / "image.png", None, [["What", "this"], ["and that?", None]]),
+        "other text": (golden / "image.png", boxes, [["What is <Region 1>?", None]]),
+        "other marks": (golden / "image.png", boxes[:1], [["What is <Region 1>?", None]]),
+        "text only": (None, None, [["Hello?", None]]),
+    }
+    return {
+        name: (golden_processor(*question), prepare(golden_processor, golden_processor.question(*question), 2048))
+        for name, question in asked.items()
+    }
+
+
+def full_pass(model, inputs, forced=()):
+    """The last logits after the prompt and each forced token, by running all of it again."""
+    embeddings = torch.cat([model.embed(inputs), model.llm.tok_embeddings(torch.tensor([list(forced)]).long())], dim=1)
+    return model.llm.output(model.hidden(embeddings))[0, -1 - len(forced) :]
+
+
+@torch.inference_mode()
+def fill(rows, row, prompt):
+    return rows.fill(row, prompt, rows.encode([prompt]))
+
+
+@torch.inference_mode()
+def test_a_ragged_batch_equals_full_passes(golden_model, rows, questions):
+    chosen = [questions[name] for name in ("boxes", "text only", "points")]
+    forced = torch.randint(3, 768, (3, STEPS), generator=torch.Generator().manual_seed(1)).tolist()
+    found = [[fill(rows, row, prompt)[0][0]] for row, (_, prompt) in enumerate(chosen)]
+    lengths = [len(prompt.key) for _, prompt in chosen]
+    assert len(set(lengths)) == 3
+    for step in range(STEPS):
+        logits = rows.step([ids[step] for ids in forced], lengths)
+        lengths = [length + 1 for length in lengths]
+        for row in range(3):
+            found[row].append(logits[row])
+    for (inputs, _), ids, logits in zip(chosen, forced, found, strict=True):
+        assert (torch.stack(logits) - full_pass(golden_model, inputs, ids)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "before, now, kept",
+    [
+        ("boxes", "boxes", "all but the last"),
+        ("boxes", "other text", "picture and marks"),
+        ("boxes", "other marks", "picture"),
+        ("boxes", "points", "nothing"),
+        ("text only", "boxes", "nothing"),
+    ],
+)
+def test_what_is_kept_of_a_prompt_is_not_computed_again_and_changes_nothing(
+    golden_model, rows, questions, before, now, kept
+):
+    fill(rows, 0, questions[before][1])
+    inputs, prompt = questions[now]
+    misses = rows.picture_misses
+    logits, start = fill(rows, 1, prompt)
+    assert (logits[0] - full_pass(golden_model, inputs)[-1]).abs().max() < TOLERANCE
+    config = golden_model.config
+    least, most = {
+        "all but the last": (len(prompt.key) - 1,) * 2,
+        "picture and marks": (config.visual_length + 20, len(prompt.key) - 2),
+        "picture": (1 + config.image_length,) * 2,
+        "nothing": (0, 0),
+    }[kept]
+    assert least <= start <= most
+    assert (rows.picture_misses > misses) == (kept == "nothing")
+
+
+def test_the_same_picture_is_encoded_once_also_where_no_prompt_is_kept(golden_model, questions):
+    rows = Rows(golden_model, EngineOptions(max_rows=1, prefix_bytes=0))
+    first, again = (fill(rows, 0, questions["boxes"][1])[0] for _ in range(2))
+    assert torch.equal(first, again)
+    assert (rows.picture_hits, rows.picture_misses) == (1, 1)
+
+
+def test_without_any_memory_to_keep_things_answers_are_the_same(golden_model, rows, questions):
+    bare = Rows(golden_model, EngineOptions(max_rows=1, prefix_bytes=0, picture_bytes=0))
+    for name in ("boxes", "boxes", "other marks"):
+        assert torch.equal(fill(bare, 0, questions[name][1])[0], fill(bare, 0, questions[name][1])[0])
+        assert (fill(bare, 0, questions[name][1])[0] - fill(rows, 0, questions[name][1])[0]).abs().max() < TOLERANCE
+    assert bare.prefixes.bytes == bare.pictures.bytes == 0
+
+
+@torch.inference_mode()
+def test_a_row_that_moves_goes_on_as_before(golden_model, rows, questions):
+    inputs, prompt = questions["points"]
+    fill(rows, 2, prompt)
+    rows.cache.move(2, 0, len(prompt.key))
+    assert (rows.step([9], [len(prompt.key)])[0] - full_pass(golden_model, inputs, [9])[-1]).abs().max() < TOLERANCE
+
+
+@torch.inference_mode()
+def test_tokens_that_follow_in_one_go_equal_a_full_pass(golden_model, rows, questions):
+    inputs, prompt = questions["boxes"]
+    fill(rows, 0, prompt)
+    found = rows.follow(0, len(prompt.key), [9, 8, 7])
+    assert (found - full_pass(golden_model, inputs, [9, 8, 7])[1:]).abs().max() < TOLERANCE
+
+
+def test_the_cache_has_the_shapes_of_the_model(golden_model):
+    llm = golden_model.config.llm
+    cache = RowCache(golden_model, 3, 50, torch.float32, torch.device("cpu"))
+    assert cache.bytes == 2 * llm.n_layers * 3 * llm.kv_heads * 50 * llm.head_dim * 4
+    assert local_kv_heads(golden_model) == llm.kv_heads < llm.n_heads, "the golden has grouped heads"

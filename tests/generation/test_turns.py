@@ -1,0 +1,25 @@
+"""The lock is given in the order of asking."""
+
+import threading
+
+from SPHINX_V.generation.turns import FairLock
+
+
+def test_those_who_wait_are_served_before_the_holder_comes_again():
+    lock, order, waiting = FairLock(), [], threading.Event()
+
+    def other():
+        waiting.set()
+        with lock:
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with lock:
+        thread.start()
+        waiting.wait()
+        while lock._next < 2:  # until the other has its ticket
+            threading.Event().wait(0.001)
+    with lock:
+        order.append("holder")
+    thread.join()
+    assert order == ["other", "holder"]
