@@ -128,6 +128,8 @@ def mean(
     value, found = ratio(sums, weights)
     total = sum(weights)
     if value is None:
-        return Score(name, None, note=f"there are no {what} to score", **more)
+        return Score(
+            name, None, **{**more, "note": f"there are no {what} to score"}
+        )  # a note of the caller's gives way
     low_high = None if found is None else (found[0] * scale, found[1] * scale)
     return Score(name, value * scale, low_high, of=f"{total:,.0f} {what}", **more)
