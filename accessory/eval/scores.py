@@ -128,6 +128,7 @@ def mean(
     value, found = ratio(sums, weights)
     total = sum(weights)
     if value is None:
-        return Score(name, None, note=f"there are no {what} to score", **more)
+        more["note"] = f"there are no {what} to score"  # in place of a note of the caller's
+        return Score(name, None, **more)
     low_high = None if found is None else (found[0] * scale, found[1] * scale)
     return Score(name, value * scale, low_high, of=f"{total:,.0f} {what}", **more)

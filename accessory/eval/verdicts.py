@@ -1,4 +1,4 @@
-"""What was answered beside what is true, mark by mark, by the same rules as the metrics."""
+"""What was answered beside what is true, mark by mark, by the same rules as the suites of exact matches."""
 
 from __future__ import annotations
 

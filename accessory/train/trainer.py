@@ -178,8 +178,11 @@ class Trainer:
             raise DivergedError(
                 f"step {line.step}: the loss is {line.loss:g} and the gradient norm {line.grad_norm:g}; nothing was"
                 f" changed by this step, nor by the {self._in_a_row - 1} before it (train.max_skipped is"
-                f" {train.max_skipped}). Lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g}), or"
-                f" look at the items in {SKIPPED}."
+                f" {train.max_skipped}). A lower train.lr ({train.lr:g}) or train.clip_grad ({train.clip_grad:g}) needs"
+                " another output, as a run goes on with the options it has:"
+                f" `python -m accessory.tools.export {self.options.output} --format folder --out DIR` makes a"
+                " checkpoint of the saved state, or with --step of an earlier one, to start anew from as"
+                f" model.checkpoint. The items of the steps are in {SKIPPED}."
             )
 
     def _metrics(self, done: _Done, row: list[float], seconds: float) -> StepMetrics:

@@ -63,6 +63,14 @@ def test_a_picture_that_breaks_on_the_way_is_counted_once(tmp_path, capsys):
     assert sum(line["samples"] for line in read_metrics(tmp_path / "out")) == 6
 
 
+def test_a_picture_that_breaks_on_the_way_is_written_down(tmp_path):
+    run(broken(tmp_path, [talk("What?", "A dot.", image="late.png"), *MIXED[:3]]))
+    (line,) = (tmp_path / "out" / "bad_items.jsonl").read_text(encoding="utf-8").splitlines()
+    told = json.loads(line)
+    assert (told["file"], told["item"]) == (str(tmp_path / "items0.json"), 0)
+    assert told["reason"].startswith(f"{tmp_path / 'late.png'}: cannot be decoded")
+
+
 def test_a_step_of_nothing_but_bad_items_learns_nothing(tmp_path):
     metrics = run(broken(tmp_path, [talk("What?", "A dot.", image="late.png")]), "train.max_steps=1")
     assert (metrics[0]["loss"], metrics[0]["grad_norm"], metrics[0]["samples"]) == (0.0, 0.0, 0)
@@ -123,7 +131,8 @@ def test_a_run_that_diverges_stops_with_its_state_and_leaves_no_checkpoint(tmp_p
     code, _, error = told(capsys, "--config", config, "train.max_skipped=2")
     assert code == 2
     assert "DivergedError: step 4" in error, "the first step ruins the weights, two may be left out"
-    assert "nor by the 2 before it (train.max_skipped is 2). Lower train.lr (1e+30)" in error
+    assert "nor by the 2 before it (train.max_skipped is 2). A lower train.lr (1e+30)" in error
+    assert f"`python -m accessory.tools.export {tmp_path / 'out'} --format folder --out DIR`" in error
     assert not (tmp_path / "out" / "checkpoint").exists()
     assert [line.get("skipped") for line in read_metrics(tmp_path / "out")] == [None, True, True, True]
     lines = (tmp_path / "out" / "skipped.jsonl").read_text(encoding="utf-8").splitlines()

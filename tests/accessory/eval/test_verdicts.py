@@ -1,9 +1,9 @@
-"""Verdicts agree with the metrics, and nothing of an answer is hidden."""
+"""Verdicts agree with the suites of exact matches, and nothing of an answer is hidden."""
 
 import pytest
 
-from accessory.eval.metrics.exact import AnswerExactMatch, RegionExactMatch
 from accessory.eval.verdicts import beyond_the_marks, verdicts
+from tests.accessory.eval.small_suites import answered, score
 
 TRUTH = "<Region 1>: red circle\n<Region 2>: blue star"
 ANSWERS = [
@@ -16,20 +16,21 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_as_many_are_right_as_the_region_metric_says(answer):
-    metric = RegionExactMatch()
-    metric.update(answer, TRUTH)
+def test_those_marks_are_right_that_the_region_suite_says(answer):
+    found = score("exact_regions", [answered(answer, TRUTH, marks=2)])
     rows = verdicts(answer, TRUTH)
     assert [row.number for row in rows] == [1, 2]
-    assert sum(row.right for row in rows) == metric.right
-    assert sum(not row.given for row in rows) == metric.unanswered
+    assert [(row.number, row.given, row.right) for row in rows] == [
+        (mark.number, mark.given, mark.value == 1) for mark in found.items[0].marks
+    ]
+    assert sum(not row.given for row in rows) == found.tally.unanswered
 
 
 @pytest.mark.parametrize("answer", ["yes", " Yes. ", "no", ""])
 def test_a_truth_without_lines_per_mark_is_judged_whole(answer):
     (row,) = verdicts(answer, "Yes.")
     assert row.number is None
-    assert row.right == AnswerExactMatch().update(answer, "Yes.")
+    assert row.right == (score("exact_answer", [answered(answer, "Yes.")]).items[0].value == 1)
 
 
 def test_what_no_verdict_shows_is_kept():

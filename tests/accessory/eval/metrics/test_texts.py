@@ -6,9 +6,21 @@ from accessory.eval.metrics.texts import (
     edit_distance,
     normalised_distance,
     plain_label,
+    same_text,
     semantic_iou,
     spotted_text,
 )
+
+
+@pytest.mark.parametrize("one, other", [("EXIT", "exit"), (" a dog ", "a dog"), ("Yes.", "yes"), ("", "")])
+def test_case_outer_space_and_full_stop_do_not_matter(one, other):
+    assert same_text(one, other)
+
+
+@pytest.mark.parametrize("one, other", [("red circle", "red  circle"), ("cat", "cats"), ("", "x"), ("a.b", "ab")])
+def test_everything_else_matters(one, other):
+    assert not same_text(one, other)
+
 
 IOU = [
     ("dog", "dog", 1.0),
