@@ -14,9 +14,11 @@ import torch
 from benchmarks import _measure
 from benchmarks._measure import Numbers, timed
 from SPHINX_V.config import PRESETS
-from SPHINX_V.generation.engine import decode_one, prefill
-from SPHINX_V.inputs import ModelInputs
-from SPHINX_V.processing.image import SquareFrame, as_picture, normalise, square_picture
+from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.prefix import PromptKey
+from SPHINX_V.generation.prompt import PreparedPrompt
+from SPHINX_V.generation.rows import Rows
+from SPHINX_V.processing.image import SquareFrame, as_picture, square_picture
 from SPHINX_V.processing.slots import build_slots
 from SPHINX_V.prompts import Box, Point
 from SPHINX_V.weights.load import build_random
@@ -25,32 +27,35 @@ WIDTH, HEIGHT = 1280, 720
 QUESTION_TOKENS = 77  # the labels question in LLaMA's tokenizer takes about as many
 
 
-def question(preset: str) -> ModelInputs:
+def question(preset: str) -> PreparedPrompt:
     """A noise picture with a box and a point, and a text of random ids."""
     config = PRESETS[preset]()
     noise = numpy.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=numpy.uint8)
     marks = (Box(100, 100, 500, 400), Point(900, 300))
-    ids = torch.randint(3, config.llm.vocab_size, (1, QUESTION_TOKENS), generator=torch.Generator().manual_seed(0))
-    return ModelInputs(
-        token_ids=ids,
-        lengths=torch.tensor([QUESTION_TOKENS]),
-        pixels=normalise(square_picture(as_picture(noise), config.vision.picture_size)).unsqueeze(0),
-        slots=build_slots(marks, SquareFrame(WIDTH, HEIGHT), config.prompts.num_slots),
+    ids = torch.randint(3, config.llm.vocab_size, (QUESTION_TOKENS,), generator=torch.Generator().manual_seed(0))
+    return PreparedPrompt(
+        PromptKey(tuple(ids.tolist()), "noise", "two", config.image_length, config.visual_length - config.image_length),
+        square_picture(as_picture(noise), config.vision.picture_size),
+        build_slots(marks, SquareFrame(WIDTH, HEIGHT), config.prompts.num_slots),
     )
 
 
+@torch.inference_mode()
 def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: int, repeats: int) -> dict[str, Any]:
     """Load time, time to first token and decode rate (medians of `repeats`), and peak memory."""
     load, model = timed(device, lambda: build_random(PRESETS[preset](), device=device, dtype=dtype).eval())
-    inputs = question(preset).to(device)
+    prompt = question(preset)
+    length = len(prompt.key)
+    rows = Rows(model, EngineOptions(max_rows=1, max_len=length + new_tokens))
 
-    def decode(state: Any, token: torch.Tensor) -> None:
-        for _ in range(new_tokens - 1):
-            token = decode_one(model, state, token).argmax(-1)
+    def decode(token: int) -> None:
+        for place in range(new_tokens - 1):
+            token = int(rows.step([token], [length + place]).argmax())
 
     def answer() -> Numbers:
-        first, (logits, state) = timed(device, lambda: prefill(model, inputs, new_tokens))
-        rest, _ = timed(device, lambda: decode(state, logits.argmax(-1)))
+        rows.forget()
+        first, (logits, _) = timed(device, lambda: rows.fill(0, prompt, rows.encode([prompt])))
+        rest, _ = timed(device, lambda: decode(int(logits.argmax())))
         return {"first_token_seconds": first, "tokens_per_second": (new_tokens - 1) / rest}
 
     found = _measure.in_turn({"answer": answer}, repeats)

@@ -19,6 +19,7 @@ from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
 from SPHINX_V.generation.cache import is_split
 from SPHINX_V.generation.job import AnswerStream, Job
 from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish
+from SPHINX_V.generation.prefix import Kept
 from SPHINX_V.generation.prompt import prepare
 from SPHINX_V.generation.request import Request
 from SPHINX_V.generation.rows import Rows
@@ -43,6 +44,7 @@ class Engine:
         self._processor = processor
         self._model = model
         self.rows = Rows(model, self.options)
+        self.squares = Kept(self.options.picture_bytes // 2)
         self._pieces = processor.tokenizer.vocab_size
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []  # job i has row i
@@ -61,7 +63,7 @@ class Engine:
         that cannot be read, QueueFullError where `max_waiting` wait already."""
         options = request.options()
         question = self._processor.question(request.image, request.prompts, request.turns)
-        prompt = prepare(self._processor, question, self.rows.length, options.overflow)
+        prompt = prepare(self._processor, question, self.rows.length, options.overflow, self.squares)
         job = Job(prompt, options, self._processor.tokenizer, self.rows.length)
         with self._news:
             if self._closing:
@@ -114,6 +116,7 @@ class Engine:
         """Drops what is kept of earlier prompts and pictures."""
         with self.compute:
             self.rows.forget()
+            self.squares.clear()
 
     @contextmanager
     def spare_row(self) -> Iterator[int]:

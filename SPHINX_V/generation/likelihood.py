@@ -43,7 +43,7 @@ def likelihoods(
         raise UsageError("no continuation is given; give at least one text to weigh.")
     sequences = [_sequence(processor, question.turns, text) for text in continuations]
     rows = engine.rows
-    prompt = prepare(processor, question, rows.length)
+    prompt = prepare(processor, question, rows.length, squares=engine.squares)
     visual = len(prompt.key) - len(prompt.key.ids)
     for ids, _ in sequences:
         check_room(len(ids) - 1, visual, rows.length)

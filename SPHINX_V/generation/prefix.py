@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 from torch import Tensor
@@ -47,44 +48,50 @@ def _shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 class Kept:
-    """Tensors by key, at most `limit` bytes of them; the least recently used goes first."""
+    """Tensors by key, at most `limit` bytes of them; the least recently used goes first. Safe to use from threads."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
         self._entries: OrderedDict[object, Tensor] = OrderedDict()
+        self._lock = RLock()
 
     def get(self, key: object) -> Tensor | None:
         """The tensor of a key, which counts as used now."""
-        found = self._entries.get(key)
-        if found is not None:
-            self._entries.move_to_end(key)
-        return found
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None:
+                self._entries.move_to_end(key)
+            return found
 
     def put(self, key: object, value: Tensor) -> None:
         """Keeps a tensor, unless it alone is above the limit."""
-        self.drop(key)
-        if value.nbytes > self.limit:
-            return
-        while self.bytes + value.nbytes > self.limit:
-            self.drop(next(iter(self._entries)))
-        self._entries[key] = value
-        self.bytes += value.nbytes
+        with self._lock:
+            self.drop(key)
+            if value.nbytes > self.limit:
+                return
+            while self.bytes + value.nbytes > self.limit:
+                self.drop(next(iter(self._entries)))
+            self._entries[key] = value
+            self.bytes += value.nbytes
 
     def drop(self, key: object) -> None:
         """Forgets a key, where it is there."""
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self.bytes -= found.nbytes
+        with self._lock:
+            found = self._entries.pop(key, None)
+            if found is not None:
+                self.bytes -= found.nbytes
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._entries.clear()
-        self.bytes = 0
+        with self._lock:
+            self._entries.clear()
+            self.bytes = 0
 
     def names(self) -> list[Any]:
         """All keys, the least recently used first."""
-        return list(self._entries)
+        with self._lock:
+            return list(self._entries)
 
 
 class PrefixStore:

@@ -38,7 +38,7 @@ class Rows:
         self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)
         self.program = Program(model.llm)
         self.prefixes = PrefixStore(options.prefix_bytes)
-        self.pictures = Kept(options.picture_bytes)
+        self.pictures = Kept(options.picture_bytes // 2)
         self.picture_hits = 0
         self.picture_misses = 0
 
