@@ -1,7 +1,8 @@
 // createMarkCanvas(element, {slots, onChange, onHover}): a canvas on which a person marks places in a picture.
 //
 // Marks are {"kind": "point|box|scribble|mask", "coords": […], "id": n}, in pixels of the original picture, upright as
-// its EXIF orientation says; see marks.js. Load marks.js, view.js, paint.js, toolbar.js, gestures.js, keyboard.js first.
+// its EXIF orientation says; see marks.js. Load marks.js, view.js, paint.js, masks.js,
+// toolbar.js, gestures.js and keyboard.js first.
 "use strict";
 
 (function (canvas) {
@@ -11,6 +12,7 @@
     constructor(element, { slots = SLOTS, onChange = () => {}, onHover = () => {} }) {
       this.list = new canvas.MarkList(slots);
       this.view = new canvas.View();
+      this.masks = new canvas.Masks();
       this.onChange = onChange;
       this.onHover = onHover;
       this.picture = null;
@@ -54,7 +56,7 @@
 
     async setPicture(source) {
       this.loading = source;
-      const picture = await decoded(source);
+      const picture = await canvas.decoded(source);
       if (this.loading !== source) return; // another picture was asked for meanwhile
       this.picture?.close();
       this.picture = picture;
@@ -62,6 +64,7 @@
       this.stage.style.aspectRatio = `${size.width} / ${size.height}`;
       this.view.show(size);
       this.list.reset();
+      this.masks.clear();
       this.lastCrosshair = [Math.floor(size.width / 2), Math.floor(size.height / 2)];
       Object.assign(this, { selected: null, highlighted: null, hovered: null, draft: null, preview: null, crosshair: null });
       this.parts.empty.hidden = true;
@@ -71,15 +74,21 @@
       this.onChange(this.marks());
     }
 
+    async showMasks(list) {
+      await this.masks.show(list, this.list);
+      this.repaint();
+    }
+
     async exportPng() {
       if (!this.picture) throw new Error("There is no picture yet; call setPicture first.");
       const { width, height } = this.view.size;
       const sheet = new OffscreenCanvas(width, height);
       const ctx = sheet.getContext("2d");
       ctx.drawImage(this.picture, 0, 0);
+      this.masks.paint(ctx, this.list, (position) => position);
       const unit = Math.max(0.7, Math.max(width, height) / 900);
       canvas.paintMarks(ctx, this.list.all, {
-        place: (position) => position, frame: [0, 0, width, height], unit, strong: new Set(),
+        place: (position) => position, frame: [0, 0, width, height], unit, strong: new Set(), filled: null,
       });
       return sheet.convertToBlob({ type: "image/png" });
     }
@@ -218,6 +227,7 @@
 
     measure() {
       const { clientWidth, clientHeight } = this.stage;
+      this.painted = null; // a layer whose size is set is empty, also where the size is the old one
       const ratio = window.devicePixelRatio || 1;
       for (const layer of [this.parts.picture, this.parts.marks]) {
         layer.width = Math.max(1, Math.round(clientWidth * ratio));
@@ -246,8 +256,9 @@
       const shown = this.list.all.map((mark) => (mark.id === this.preview?.id ? this.preview : mark));
       const draft = this.draft && canvas.fromPositions(this.tool, this.draft, this.view.size, 0.5 / this.view.scale);
       if (draft) shown.push({ ...draft, id: this.list.all.length + 1 });
+      this.masks.paint(ctx, this.list, place);
       const strong = new Set([this.selected, this.highlighted, this.hovered]);
-      canvas.paintMarks(ctx, shown, { place, frame, unit: 1, strong });
+      canvas.paintMarks(ctx, shown, { place, frame, unit: 1, strong, filled: this.highlighted });
       const selected = shown.find((mark) => mark.id === this.selected);
       if (selected && this.tool === "select") canvas.paintHandles(ctx, selected, place, 1);
       if (this.crosshair) canvas.paintCrosshair(ctx, this.crosshair, place, frame);
@@ -278,24 +289,12 @@
     }
   }
 
-  /** An upright bitmap of a Blob or an address; a page from disk may not fetch, so addresses go through an image. */
-  async function decoded(source) {
-    try {
-      if (source instanceof Blob) return await createImageBitmap(source, { imageOrientation: "from-image" });
-      const image = new Image();
-      image.src = source;
-      await image.decode();
-      return await createImageBitmap(image, { imageOrientation: "from-image" });
-    } catch (error) {
-      throw new Error("This is no picture that the browser can read; give a JPEG, PNG or WebP file.", { cause: error });
-    }
-  }
-
   /**
    * Builds the canvas inside `element`. `slots`: how many marks there may be. `onChange(marks)` hears of every change of
    * the marks, `onHover(id or null)` of the mark under the mouse. `setPicture` takes a Blob or an address, clears the
    * marks, and resolves when the picture is seen or rejects where it is none. `setMarks` throws TypeError or RangeError
-   * for what is no list of marks. `exportPng` resolves to a Blob of the marked picture in its own size.
+   * for what is no list of marks. `showMasks([{id, source}, …])` tints what is not transparent in each `source`, a Blob
+   * or address of a picture as large as the marked one, until its mark changes. `exportPng` resolves to a Blob of the marked picture in its own size.
    */
   function createMarkCanvas(element, options = {}) {
     const board = new Board(element, options);
@@ -308,6 +307,7 @@
       undo: () => board.undo(),
       redo: () => board.redo(),
       clear: () => board.clear(),
+      showMasks: (list) => board.showMasks(list),
       exportPng: () => board.exportPng(),
     };
   }

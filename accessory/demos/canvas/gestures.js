@@ -31,6 +31,7 @@
       event.preventDefault(); // no text selection, no middle-button scrolling; hence the focus by hand
       board.stage.focus({ preventScroll: true, focusVisible: false });
       board.stage.setPointerCapture(event.pointerId);
+      board.stage.classList.remove("sv-keys");
       board.hideCrosshair();
       const at = this.at(event);
       this.pointers.set(event.pointerId, at);

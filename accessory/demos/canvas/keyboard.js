@@ -10,6 +10,8 @@
     constructor(board) {
       this.board = board;
       board.stage.addEventListener("keydown", (event) => {
+        // The browser shows no focus ring where a click brought the focus, also when keys follow.
+        board.stage.classList.add("sv-keys");
         if (board.picture && this.handle(event)) event.preventDefault();
       });
       board.stage.addEventListener("keyup", (event) => {

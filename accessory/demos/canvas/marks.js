@@ -223,10 +223,11 @@
 
     /** Steps with the same name in a row are undone together: holding an arrow key is one movement. */
     change(list, step = null) {
+      const next = checked(list, this.slots);
       if (step === null || step !== this.lastStep) this.past.push(this.all);
       this.lastStep = step;
       this.future = [];
-      this.all = checked(list, this.slots);
+      this.all = next;
     }
 
     add(mark) { this.change([...this.all, mark]); }

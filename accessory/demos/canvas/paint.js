@@ -28,13 +28,13 @@
     return place([point.coords[0] + 0.5, point.coords[1] + 0.5]);
   }
 
-  /** One mark; `unit` is the width of an edge, `strong` makes it stand out from the others. */
-  function paintMark(ctx, mark, place, unit, strong) {
+  /** One mark; `unit` is the width of an edge, `strong` and `filled` make it stand out from the others. */
+  function paintMark(ctx, mark, place, unit, strong, filled) {
     const color = canvas.colorOf(mark.id);
-    const line = (strong ? 4.5 : 3) * unit;
+    const line = (filled ? 6 : strong ? 4.5 : 3) * unit;
     if (mark.kind === "point") {
       const [x, y] = middleOf(mark, place);
-      const radius = (strong ? 7.5 : 5.5) * unit;
+      const radius = (filled ? 10 : strong ? 7.5 : 5.5) * unit;
       [[DARK, 2], [LIGHT, 1], [color, 0]].forEach(([fill, edges]) => {
         ctx.beginPath();
         ctx.arc(x, y, radius + edges * unit, 0, 2 * Math.PI);
@@ -46,9 +46,9 @@
     ctx.lineJoin = mark.kind === "box" ? "miter" : "round";
     ctx.lineCap = "round";
     trace(ctx, mark, place);
-    if (mark.kind === "mask" || (strong && mark.kind === "box")) {
+    if (mark.kind === "mask" || (filled && mark.kind === "box")) {
       ctx.save();
-      ctx.globalAlpha = mark.kind === "mask" ? 0.35 : 0.16;
+      ctx.globalAlpha = filled ? 0.5 : 0.35;
       ctx.fillStyle = color;
       ctx.fill("evenodd");
       ctx.restore();
@@ -114,12 +114,13 @@
     ctx.fillText(String(id), (x0 + x1) / 2, (y0 + y1) / 2 + height * 0.03);
   }
 
-  /** All marks. `place` maps picture positions to the context, `frame` is what badges stay in, `strong` holds numbers. */
-  function paintMarks(ctx, marks, { place, frame, unit, strong }) {
+  /** All marks. `place` maps picture positions to the context, `frame` is what badges stay in,
+   * `strong` is a set of numbers, `filled` one number or null. */
+  function paintMarks(ctx, marks, { place, frame, unit, strong, filled }) {
     const area = (mark) => { const [x0, y0, x1, y1] = canvas.bounds(mark); return (x1 - x0) * (y1 - y0); };
     // Large shapes first: a small mark inside a large one stays on top.
     for (const mark of [...marks].sort((a, b) => area(b) - area(a))) {
-      paintMark(ctx, mark, place, unit, strong.has(mark.id));
+      paintMark(ctx, mark, place, unit, strong.has(mark.id), mark.id === filled);
     }
     placeBadges(marks, place, frame, 23 * unit).forEach((at, i) => paintBadge(ctx, marks[i].id, at, unit));
   }

@@ -22,8 +22,8 @@
     ["mask", "Lasso", "L"], ["pan", "Pan", "H"],
   ];
   const ACTIONS = [
-    ["undo", "Undo", "Ctrl+Z"], ["redo", "Redo", "Ctrl+Shift+Z"], ["remove", "Delete mark", "Delete"],
-    ["clear", "Clear all marks", ""],
+    ["undo", "Undo", "Ctrl+Z"], ["redo", "Redo", "Ctrl+Shift+Z"], ["remove", "Delete", "Delete"],
+    ["clear", "Clear all", ""],
   ];
   const ZOOMS = [["zoomOut", "Zoom out", "−"], ["zoomIn", "Zoom in", "+"], ["fit", "Fit picture", "0"]];
   const HELP = [
@@ -51,12 +51,12 @@
     return svg;
   }
 
-  function button([name, label, key], onClick, withText) {
+  function button([name, label, key], onClick, labelClass) {
     const shortcut = key ? ` (${key})` : "";
     const element = make("button", { type: "button", class: "sv-button", "aria-label": label, title: label + shortcut });
     element.dataset.name = name;
     element.append(icon(name));
-    if (withText) element.append(make("span", { class: "sv-label" }, label));
+    if (labelClass) element.append(make("span", { class: labelClass }, label));
     element.addEventListener("click", () => {
       // Not `disabled`: a button that goes dead under the finger would lose the focus.
       if (element.getAttribute("aria-disabled") !== "true") onClick();
@@ -68,18 +68,21 @@
     return make("div", { class: "sv-group", role: "group", "aria-label": label }, ...buttons);
   }
 
-  /** In words, for the status line and the list: where a mark is, in pixels. */
-  function describe(mark) {
+  function whereabouts(mark) {
     const [x0, y0, x1, y1] = canvas.bounds(mark).map((v) => Math.round(v * 100) / 100);
-    const place = mark.kind === "point" ? `${x0}, ${y0}` : `${x0}, ${y0} – ${x1}, ${y1}`;
-    return `${NAMES[mark.kind]} ${place}`;
+    return mark.kind === "point" ? `${x0}, ${y0}` : `${x0}, ${y0} – ${x1}, ${y1}`;
+  }
+
+  /** In words, for the status line and the list: what a mark is and where, in pixels. */
+  function describe(mark) {
+    return `${NAMES[mark.kind]} ${whereabouts(mark)}`;
   }
 
   /** Builds everything inside `root`; `act` holds what the buttons do. Returns the parts that change. */
   function build(root, act) {
-    const tools = TOOLS.map((tool) => button(tool, () => act.setTool(tool[0]), true));
-    const actions = ACTIONS.map((action) => button(action, act[action[0]], false));
-    const zooms = ZOOMS.map((zoom) => button(zoom, act[zoom[0]], false));
+    const tools = TOOLS.map((tool) => button(tool, () => act.setTool(tool[0]), "sv-label"));
+    const actions = ACTIONS.map((action) => button(action, act[action[0]], "sv-label sv-extra"));
+    const zooms = ZOOMS.map((zoom) => button(zoom, act[zoom[0]], null));
     const percent = make("span", { class: "sv-percent" }, "100 %");
     zooms.splice(1, 0, percent);
     const layers = [make("canvas"), make("canvas")];
@@ -109,17 +112,18 @@
     marks.forEach((mark, i) => {
       let chip = list.children[i]?.firstElementChild;
       if (!chip) {
-        chip = make("button", { type: "button", class: "sv-chip" }, make("b"), make("span"));
+        chip = make("button", { type: "button", class: "sv-chip" }, make("b"), " ", make("span"), " ", make("small"));
         chip.addEventListener("click", () => act.choose(i + 1));
         chip.addEventListener("pointerenter", () => act.hover(i + 1));
         chip.addEventListener("pointerleave", () => act.hover(null));
         list.append(make("li", {}, chip));
       }
-      const [badge, text] = chip.children;
+      const [badge, name, place] = chip.children;
       badge.textContent = String(mark.id);
       badge.style.background = canvas.colorOf(mark.id);
       badge.style.color = canvas.textColorOf(mark.id);
-      text.textContent = describe(mark);
+      name.textContent = NAMES[mark.kind];
+      place.textContent = whereabouts(mark);
       chip.setAttribute("aria-pressed", String(mark.id === selected));
     });
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import json
@@ -168,6 +169,43 @@ def test_exif_orientation_turns_the_picture_before_it_is_marked(open_canvas):
     assert shown.getpixel((150, 20)) < 80 < 180 < shown.getpixel((150, 250))
 
 
+def test_the_picture_is_seen_and_masks_tint_it_until_their_mark_changes(open_canvas):
+    canvas = open_canvas((800, 600))
+
+    def color(x, y, layer):
+        canvas.page.wait_for_timeout(100)
+        u, v = canvas.at(x, y)
+        return (
+            canvas.stage.locator("canvas")
+            .nth(layer)
+            .evaluate(
+                "(e, [u, v]) => { const r = e.getBoundingClientRect();"
+                " return [...e.getContext('2d').getImageData(u - r.left, v - r.top, 1, 1).data] }",
+                [u, v],
+            )
+        )
+
+    assert color(600, 300, 0) == pytest.approx([220, 210, 190, 255], abs=3)  # JPEG rounds
+    canvas.page.set_viewport_size({"width": 700, "height": 700})
+    assert color(600, 300, 0) == pytest.approx([220, 210, 190, 255], abs=3)
+    canvas.drag((100, 100), (300, 300))
+    mask = Image.new("RGBA", (800, 600))
+    mask.paste((0, 0, 0, 255), (400, 400, 600, 500))
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    address = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    canvas.page.evaluate("source => board.showMasks([{id: 1, source}])", address)
+    red, green, blue, alpha = color(500, 450, 1)
+    assert 0 < alpha < 255
+    assert [red, green, blue] == pytest.approx([255, 64, 140], abs=4)  # the first colour; alpha rounds
+    assert color(700, 450, 1)[3] == 0
+    canvas.tool("Select")
+    canvas.drag((200, 200), (240, 200))
+    assert color(500, 450, 1)[3] == 0, "the mask of the mark's old place is still seen"
+    canvas.tool("Undo")
+    assert color(500, 450, 1)[3] > 0
+
+
 def test_shapes_keep_their_kind_and_extent(open_canvas):
     canvas = open_canvas()
     canvas.tool("Scribble")
@@ -190,14 +228,14 @@ def test_marks_are_moved_resized_deleted_and_brought_back(open_canvas):
     assert canvas.marks()[0] == ("box", [130, 140, 330, 240])
     canvas.drag((330, 240), (390, 300))
     assert canvas.marks()[0] == ("box", [130, 140, 390, 300])
-    canvas.tool("Delete mark")
+    canvas.tool("Delete")
     assert canvas.marks() == [("box", [400, 300, 500, 400])]
     for _ in range(3):
         canvas.tool("Undo")
     assert canvas.marks() == [("box", [100, 100, 300, 200]), ("box", [400, 300, 500, 400])]
     canvas.tool("Redo")
     assert canvas.marks()[0] == ("box", [130, 140, 330, 240])
-    canvas.tool("Clear all marks")
+    canvas.tool("Clear all")
     assert canvas.marks() == []
 
 
@@ -248,7 +286,7 @@ def test_fingers_draw_and_two_of_them_zoom(open_canvas):
     touch("touchMove", (300, 300), (500, 300))
     touch("touchEnd")
     assert len(canvas.marks()) == 1, "two fingers drew a mark"
-    assert int(canvas.page.locator(".sv-percent").inner_text().split()[0]) > 150
+    assert int(canvas.page.locator(".sv-percent").text_content().split()[0]) > 150
 
 
 def test_the_keyboard_alone_draws_chooses_moves_and_removes(open_canvas):
