@@ -156,6 +156,7 @@
 
     select(id) {
       this.selected = this.list.get(id) ? id : null;
+      this.list.endStep();
       if (this.selected !== null) this.say(`${id}: ${canvas.describe(this.list.get(id))}, selected`);
       this.refresh();
     }

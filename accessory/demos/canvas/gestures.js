@@ -108,6 +108,7 @@
         board.view.pan(at[0] - gesture.last[0], at[1] - gesture.last[1]);
         gesture.last = at;
       } else if (gesture.kind === "draw") {
+        if (!board.draft) return; // given up by a key meanwhile
         gesture.far ||= Math.hypot(at[0] - gesture.from[0], at[1] - gesture.from[1]) >= CLICK;
         const between = event.getCoalescedEvents?.() ?? [];
         for (const each of between.length ? between : [event]) board.draft.push(board.view.toPicture(this.at(each)));

@@ -234,6 +234,9 @@
     replace(id, mark, step = null) { this.change(this.all.map((old) => (old.id === id ? mark : old)), step); }
     remove(id) { this.change(this.all.filter((mark) => mark.id !== id)); }
 
+    /** The next step starts anew, also under the same name. */
+    endStep() { this.lastStep = null; }
+
     undo() { this.travel(this.past, this.future); }
     redo() { this.travel(this.future, this.past); }
 
@@ -241,7 +244,7 @@
       if (!from.length) return;
       to.push(this.all);
       this.all = from.pop();
-      this.lastStep = null;
+      this.endStep();
     }
   }
 

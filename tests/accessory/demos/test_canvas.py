@@ -256,6 +256,17 @@ def test_a_zoomed_view_draws_in_picture_pixels(open_canvas):
     assert canvas.marks() == [("box", [round(v) for v in expected])]
 
 
+def test_escape_gives_up_what_is_being_drawn(open_canvas):
+    canvas = open_canvas()
+    canvas.page.mouse.move(*canvas.at(100, 100))
+    canvas.page.mouse.down()
+    canvas.page.mouse.move(*canvas.at(200, 200))
+    canvas.keys("Escape")
+    canvas.page.mouse.move(*canvas.at(300, 300))
+    canvas.page.mouse.up()
+    assert canvas.marks() == []
+
+
 def test_no_more_marks_than_slots_are_taken(open_canvas):
     canvas = open_canvas()
     canvas.tool("Point")
