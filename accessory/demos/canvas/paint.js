@@ -48,7 +48,7 @@
     trace(ctx, mark, place);
     if (mark.kind === "mask" || (filled && mark.kind === "box")) {
       ctx.save();
-      ctx.globalAlpha = filled ? 0.5 : 0.35;
+      ctx.globalAlpha = mark.kind === "box" ? 0.25 : filled ? 0.55 : 0.35;
       ctx.fillStyle = color;
       ctx.fill("evenodd");
       ctx.restore();
@@ -122,7 +122,13 @@
     for (const mark of [...marks].sort((a, b) => area(b) - area(a))) {
       paintMark(ctx, mark, place, unit, strong.has(mark.id), mark.id === filled);
     }
-    placeBadges(marks, place, frame, 23 * unit).forEach((at, i) => paintBadge(ctx, marks[i].id, at, unit));
+    // A number at the rim for a mark that is out of sight would look like a mark there.
+    const seen = marks.filter((mark) => {
+      const [x0, y0, x1, y1] = canvas.bounds(mark);
+      const [[a, b], [c, d]] = [place([x0, y0]), place([x1, y1])];
+      return c >= frame[0] && d >= frame[1] && a <= frame[2] && b <= frame[3];
+    });
+    placeBadges(seen, place, frame, 23 * unit).forEach((at, i) => paintBadge(ctx, seen[i].id, at, unit));
   }
 
   function paintHandles(ctx, mark, place, unit) {
