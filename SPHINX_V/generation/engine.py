@@ -47,6 +47,7 @@ class Engine:
         self.squares = Kept(self.options.picture_bytes // 2)
         self._pieces = processor.tokenizer.vocab_size
         self._waiting: deque[Job] = deque()
+        self._joining: list[Job] = []  # out of the queue, and not all of them in their rows yet
         self._running: list[Job] = []  # job i has row i
         self._sampler: Sampler | None = None  # of the running rows
         self._seen: Tensor | None = None  # [rows, vocab]: tokens of a row so far, once a request asks for a penalty
@@ -180,8 +181,8 @@ class Engine:
             return
         with self._news:
             self._closing = True
-            self._news.wait_for(lambda: not (self._waiting or self._running), max(0.0, end - time.monotonic()))
-            for job in (*self._waiting, *self._running):
+            self._news.wait_for(lambda: not self._busy(), max(0.0, end - time.monotonic()))
+            for job in (*self._waiting, *self._joining, *self._running):
                 job.cancelled = True
             self._news.notify_all()
         thread.join()
@@ -191,11 +192,14 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._waiting or self._running or self._closing)
-                if self._closing and not (self._waiting or self._running):
+                self._news.wait_for(lambda: self._busy() or self._closing)
+                if self._closing and not self._busy():
                     return
             with self.compute:
                 self._round()
+
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._joining or self._running)
 
     # A round
 
@@ -208,16 +212,23 @@ class Engine:
                 self._step()
         except BaseException as error:  # nobody may wait for what will never come
             broken = AnswerError(f"the engine failed while this was answered ({type(error).__name__}: {error}).")
-            for job in (*self._running, *self._waiting):
-                self._fail(job, broken)
-            self._running, self._sampler = [], None
-            self._waiting.clear()
+            with self._news:
+                for job in (*self._running, *self._joining, *self._waiting):
+                    if not job.ended:
+                        job.error, self._failed = broken, self._failed + 1
+                self._running, self._joining, self._sampler = [], [], None
+                self._waiting.clear()
+                if self._thread is threading.current_thread():
+                    self._thread = None  # whoever waits for later requests runs the rounds
+                self._news.notify_all()
             raise
 
     def _end_overdue(self) -> None:
         """Ends what was cancelled or has no time left."""
         now = time.monotonic()
-        for job in [*self._waiting, *self._running]:
+        with self._news:  # others put requests into the queue meanwhile
+            jobs = [*self._waiting, *self._running]
+        for job in jobs:
             why: Finish | None = None
             if job.cancelled:
                 why = "cancelled"
@@ -231,11 +242,14 @@ class Engine:
             room = self.rows.count - len(self._running)
             if self._running:
                 room = min(room, _JOIN_AT_ONCE)
-            joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-        if not joining:
+            self._joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        if not self._joining:
             return
-        pictures = self.rows.encode([job.prompt for job in joining])
-        for job in joining:
+        try:
+            pictures = self.rows.encode([job.prompt for job in self._joining])
+        except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
+            pictures = {}
+        for job in self._joining:
             row = len(self._running)
             try:
                 logits, job.cached = self.rows.fill(row, job.prompt, pictures)
@@ -248,6 +262,7 @@ class Engine:
             self._sampler = None
             self._mark_seen(row, job.prompt.key.ids, anew=True)
             self._take([job], row, logits, Sampler([job.draws], self.rows.device))
+        self._joining = []
 
     def _step(self) -> None:
         jobs = list(self._running)

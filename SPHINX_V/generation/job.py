@@ -128,6 +128,10 @@ class AnswerStream:
         """Ends the answer where it is ("cancelled") and gives its memory back; nothing where it has ended already."""
         self._engine.cancel(self._job)
 
+    def __del__(self) -> None:
+        # Nobody can read it any more. Only a flag: this may run anywhere, also while locks are held.
+        self._job.cancelled = True
+
     @property
     def place(self) -> int | None:
         """Its place among those that wait, 1 for the next; None once it runs or has ended."""

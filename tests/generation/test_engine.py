@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from PIL import Image
 
 from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
 from SPHINX_V.generation.engine import Engine
@@ -229,6 +230,50 @@ def test_a_thread_of_its_own_answers_the_same(engine, golden_model, golden_proce
         engine.stop()
     assert endless.answer().finish in ("cancelled", "length")
     assert engine.stats().running == engine.stats().waiting == 0
+    assert engine.submit(HELLO).answer().ids == alone(golden_model, golden_processor, HELLO).ids
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 2), (5000, 4000)])
+def test_pictures_of_odd_sizes_are_answered(engine, size):
+    request = Request([["What is this?", None]], [[0, 0]], Image.new("RGB", size), 3, 0.0)
+    assert len(engine.submit(request).answer().ids) == 3
+
+
+def test_a_request_that_memory_does_not_hold_fails_with_its_size_and_the_others_live(
+    engine, golden_model, golden_processor, mixed, monkeypatch
+):
+    fill = engine.rows.fill
+
+    def scarce(row, prompt, pictures):
+        if prompt.key.picture:
+            raise torch.OutOfMemoryError("tried to allocate 9.00 GiB")
+        return fill(row, prompt, pictures)
+
+    monkeypatch.setattr(engine.rows, "fill", scarce)
+    large, small = engine.submit(mixed[0]), engine.submit(HELLO)
+    with pytest.raises(AnswerError, match=r"prompt of \d+ positions: out of memory .tried to allocate 9.00 GiB"):
+        large.answer()
+    assert small.answer().ids == alone(golden_model, golden_processor, HELLO).ids
+
+
+def test_a_stream_that_nobody_reads_any_more_ends(engine):
+    unread = engine.submit(HELLO)
+    kept = engine.submit(HELLO)
+    del unread
+    assert kept.answer().finish == "length"
+    assert (engine.stats().tokens, engine.stats().finished) == (12, 2)
+
+
+def test_an_engine_that_breaks_leaves_nobody_waiting(engine, golden_model, golden_processor, monkeypatch):
+    streams = [engine.submit(HELLO) for _ in range(6)]
+    next(streams[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.rows, "step", lambda tokens, lengths: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            streams[0].answer()
+    for stream in streams:
+        with pytest.raises(AnswerError, match="ZeroDivisionError"):
+            stream.answer()
     assert engine.submit(HELLO).answer().ids == alone(golden_model, golden_processor, HELLO).ids
 
 

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from SPHINX_V.generation.turns import FairLock
 
 
@@ -23,3 +25,18 @@ def test_those_who_wait_are_served_before_the_holder_comes_again():
         order.append("holder")
     thread.join()
     assert order == ["other", "holder"]
+
+
+def test_one_who_gives_up_waiting_is_not_waited_for(monkeypatch):
+    lock = FairLock()
+
+    def interrupted(condition):
+        raise KeyboardInterrupt
+
+    with lock:
+        with monkeypatch.context() as patched:
+            patched.setattr(lock._changed, "wait_for", interrupted)
+            with pytest.raises(KeyboardInterrupt), lock:
+                pass
+    with lock:  # would wait for ever
+        pass
