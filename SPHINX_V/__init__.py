@@ -9,31 +9,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from SPHINX_V.errors import (
+    AnswerError,
     CheckpointError,
     CheckpointWarning,
     ConfigError,
     DataError,
     PromptWarning,
+    QueueFullError,
     SphinxVError,
     UsageError,
 )
 from SPHINX_V.prompts import Box, Mask, Point, Scribble
 
 if TYPE_CHECKING:
+    from SPHINX_V.generation.options import EngineOptions
     from SPHINX_V.overlay import draw_marks
     from SPHINX_V.sphinx_v import Request, SPHINX_V_Model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnswerError",
     "Box",
     "CheckpointError",
     "CheckpointWarning",
     "ConfigError",
     "DataError",
+    "EngineOptions",
     "Mask",
     "Point",
     "PromptWarning",
+    "QueueFullError",
     "Request",
     "SPHINX_V_Model",
     "Scribble",
@@ -43,6 +49,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "EngineOptions": "SPHINX_V.generation.options",
     "Request": "SPHINX_V.sphinx_v",
     "SPHINX_V_Model": "SPHINX_V.sphinx_v",
     "draw_marks": "SPHINX_V.overlay",
