@@ -30,11 +30,6 @@ class Span:
     mask: Tensor | None = None
     causal: bool = False
 
-    @property
-    def length(self) -> int:
-        """S, new tokens per row."""
-        return self.positions.shape[0] // self.rows
-
 
 def prompt_span(row: int, start: int, length: int, device: torch.device, dtype: torch.dtype) -> Span:
     """`length` tokens of one row from position `start` on, causal, after what the row holds already."""
@@ -148,6 +143,10 @@ class RowCache:
     def copy_in(self, row: int, kept: Tensor, length: int) -> None:
         """Puts the first `length` positions of what `copy_out` gave into a row."""
         self._all[:, :, row, :, :length] = kept[..., :length, :]
+
+    def clear(self, row: int) -> None:
+        """Zeros a row."""
+        self._all[:, :, row] = 0
 
     def move(self, source: int, target: int, length: int) -> None:
         """Row `target` becomes row `source`, of which `length` positions count."""

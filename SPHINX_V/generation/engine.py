@@ -294,6 +294,7 @@ class Engine:
                 ends.append((job, why))
         # Rows change places here, so not before.
         for job, error in broken:
+            self.rows.discard(self._running.index(job), job.prompt.key)
             self._fail(job, error)
         for job, why in ends:
             self._finish(job, why)

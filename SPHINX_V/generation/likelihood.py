@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.prompt import check_room, prepare
 from SPHINX_V.processing.conversation import Turn, clean
@@ -36,7 +37,8 @@ def likelihoods(
     """log p(continuation | conversation, picture, marks) of every continuation as the answer to the last turn.
 
     What all of them have in common, picture, marks and question, is computed once, or taken from an earlier request.
-    Raises UsageError for no continuation, one without text, and a sequence longer than the context.
+    Raises UsageError for no continuation, one without text, and a sequence longer than the context;
+    AnswerError for a log-probability that is not finite.
     """
     question = processor.question(image, prompts, turns)
     if not continuations:
@@ -60,6 +62,13 @@ def likelihoods(
             targets = torch.tensor([ids[place] for place in places], device=table.device)
             chosen = table[before].gather(1, targets.unsqueeze(1))
             found.append(Likelihood(float(chosen.sum(dtype=torch.float64)), len(places)))
+        for text, one in zip(continuations, found, strict=True):
+            if not math.isfinite(one.total):
+                rows.discard(row, common.key)
+                raise AnswerError(
+                    f"the log-probability of {text!r} is not finite ({one.total}); weights or picture are damaged, or"
+                    " float32 is needed."
+                )
     return found
 
 

@@ -125,6 +125,10 @@ class PrefixStore:
                 self._kept.drop(other)
         self._kept.put(key, states)
 
+    def drop(self, key: PromptKey) -> None:
+        """Forgets a prompt, where it is there."""
+        self._kept.drop(key)
+
     def holds(self, key: PromptKey) -> bool:
         """True where all positions of `key` are kept, under this or a longer prompt."""
         return any(key.shared(other) == len(key) for other in self._kept.names())

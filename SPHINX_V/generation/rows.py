@@ -114,6 +114,12 @@ class Rows:
         if self.prefixes.limit and not self.prefixes.holds(key):
             self.prefixes.keep(key, self.cache.copy_out(row, len(key)))
 
+    def discard(self, row: int, key: PromptKey) -> None:
+        """Takes back all of a prompt whose results are not finite. Masked positions enter attention with weight 0, and
+        0 · NaN is NaN: for the prompt's own earlier positions, which others may share, and for who has the row next."""
+        self.cache.clear(row)
+        self.prefixes.drop(key)
+
     def forget(self) -> None:
         """Drops kept prompts and pictures."""
         self.prefixes.clear()

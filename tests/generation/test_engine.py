@@ -8,6 +8,7 @@ from PIL import Image
 
 from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
 from SPHINX_V.generation.engine import Engine
+from SPHINX_V.generation.likelihood import likelihoods
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.request import Request
 from SPHINX_V.processing.conversation import Turn
@@ -189,6 +190,24 @@ def test_a_row_without_finite_logits_fails_and_the_others_live(golden_model, gol
     expected = alone(golden_model, golden_processor, HELLO)
     assert [streams[place].answer().text for place in (0, 2)] == [expected.text] * 2
     assert (engine.stats().failed, engine.stats().finished, engine.stats().running) == (1, 2, 0)
+
+
+def test_what_is_not_finite_in_a_row_does_not_reach_the_next_request_there(
+    golden_model, golden_processor, golden_tokenizer, mixed
+):
+    """The next one is shorter and runs beside a longer one, so the damaged positions are masked, not overwritten."""
+    broken = copy.deepcopy(golden_model)
+    with torch.no_grad():
+        broken.llm.tok_embeddings.weight[golden_tokenizer.encode("zebra")[-1]] = float("nan")
+    engine = Engine(broken, golden_processor, EngineOptions(max_rows=2))
+    bad = "Hello? " * 40 + "zebra"
+    with pytest.raises(AnswerError):
+        engine.submit(Request([[bad, None]])).answer()
+    with pytest.raises(AnswerError, match="log-probability of 'no' is not finite"):
+        likelihoods(engine, golden_processor, [[bad, None]], ["no"])
+    short, long = engine.submit(HELLO), engine.submit(mixed[2])
+    assert short.answer().ids == alone(golden_model, golden_processor, HELLO).ids
+    assert long.answer().ids == alone(golden_model, golden_processor, mixed[2]).ids
 
 
 def test_log_probabilities_are_those_of_the_full_pass(engine, golden_model, golden_processor):
