@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy
 import torch
@@ -65,6 +65,20 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         return to_rgb(picture, name)
 
 
+def read_picture(
+    file: BinaryIO, name: str, *, formats: Sequence[str] = ALLOWED_FORMATS, most_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """As `open_picture`, of an open file that errors call `name`; RGBA where it has an alpha channel.
+
+    `formats` and `most_pixels` may be narrower than a picture of one's own disk is allowed.
+    """
+    with _as_data_errors(name, formats), Image.open(file, formats=formats) as picture:
+        width, height = picture.size
+        if width * height > most_pixels:
+            raise DataError(f"{name}: {width}×{height} pixels, the limit is {most_pixels}; make it smaller.")
+        return _upright(picture, name, "RGBA" if picture.has_transparency_data else "RGB")
+
+
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height in display orientation, as `open_picture` will give them, without decoding a pixel.
 
@@ -82,7 +96,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def _as_data_errors(name: str) -> Iterator[None]:
+def _as_data_errors(name: str, formats: Sequence[str] = ALLOWED_FORMATS) -> Iterator[None]:
     """Whatever opening and decoding `name` raises becomes a DataError that names it."""
     try:
         yield
@@ -91,7 +105,7 @@ def _as_data_errors(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{name}: no such picture; check the path and the root it is joined to.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not a picture of {', '.join(ALLOWED_FORMATS)}; convert it first.") from None
+        raise DataError(f"{name}: not a picture of {', '.join(formats)}; convert it first.") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: {error}; the limit is {MAX_PIXELS} pixels, make it smaller.") from None
     except Exception as error:
@@ -104,12 +118,17 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
 
     Raises DataError for no pixels or too many, animations, deep modes, and data that cannot be decoded.
     """
+    return _upright(picture, name, "RGB")
+
+
+def _upright(picture: Image.Image, name: str, mode: str) -> Image.Image:
     _check_header(picture, name)
     with _as_data_errors(name):
         upright = ImageOps.exif_transpose(picture)
-        # The colour below a transparent pixel is what counts; of a palette's, PIL would warn at every picture.
-        upright.info.pop("transparency", None)
-        return upright.convert("RGB")
+        if mode == "RGB":
+            # The colour below a transparent pixel is what counts; of a palette's, PIL would warn at every picture.
+            upright.info.pop("transparency", None)
+        return upright.convert(mode)
 
 
 def _check_header(picture: Image.Image, name: str) -> None:
