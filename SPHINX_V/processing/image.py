@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -66,7 +66,7 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def read_picture(
-    file: BinaryIO, name: str, *, formats: Sequence[str] = ALLOWED_FORMATS, most_pixels: int = MAX_PIXELS
+    file: BinaryIO, name: str, *, formats: tuple[str, ...] = ALLOWED_FORMATS, most_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """As `open_picture`, of an open file that errors call `name`; RGBA where it has an alpha channel.
 
@@ -96,7 +96,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def _as_data_errors(name: str, formats: Sequence[str] = ALLOWED_FORMATS) -> Iterator[None]:
+def _as_data_errors(name: str, formats: tuple[str, ...] = ALLOWED_FORMATS) -> Iterator[None]:
     """Whatever opening and decoding `name` raises becomes a DataError that names it."""
     try:
         yield
