@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 
 from SPHINX_V.errors import CheckpointWarning, PromptWarning, SphinxVError, UsageError
+from SPHINX_V.model.lowbit import PRECISIONS
 from SPHINX_V.overlay import draw_marks
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.processing.image import open_picture
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_gen_len", type=int, default=512, help="longest answer in tokens (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
     parser.add_argument("--json", action="store_true", help="print one line of JSON with the key answer")
     parser.add_argument("--overlay", metavar="PNG", help="write the picture with its numbered marks")
     parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
@@ -126,6 +128,7 @@ def answer(options: argparse.Namespace, out: TextIO) -> None:
         device=options.device,
         dtype=DTYPES.get(options.dtype),
         tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
     )
     loaded = time.perf_counter()
     pieces = model.stream_response(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from SPHINX_V.config import SphinxVConfig, parse_config
 from SPHINX_V.errors import CheckpointError, ConfigError, UsageError
 from SPHINX_V.model.init import initialise
+from SPHINX_V.model.lowbit import PRECISIONS, LowBitLinear, Precision, use_low_bits
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.weights.checkpoint import Checkpoint, few, open_checkpoint
 from SPHINX_V.weights.local_part import copy_local, is_distributed, local_tensor
@@ -92,6 +94,7 @@ def load_model(
     overrides: Mapping[str, Any] | None = None,
     tokenizer_file: str | os.PathLike[str] | None = None,
     replicas: str = "check",
+    quantize: str | None = None,
 ) -> Loaded:
     """Loads any checkpoint that `open_checkpoint` knows, on `device`, in `dtype` (default: the checkpoint's).
 
@@ -99,12 +102,14 @@ def load_model(
     its part only. `initialise_missing`: "prompts" draws the prompt parts that starting points lack, "all" whatever is
     missing, from `seed`; "none" refuses. `config` takes the place of the file's, `overrides` changes single sizes, such
     as {"llm.max_seq_len": 2048}. `replicas`: "first" accepts shards that disagree in a tensor that all of them hold.
-    The prompt encoder's frequencies stay float32 whatever `dtype` is: they are computed with in float32.
+    The prompt encoder's frequencies stay float32 whatever `dtype` is: they are computed with in float32. `quantize`
+    ("int8", "int4") stores the language model's weights in that many bits, each as it is read; see `model.lowbit`.
 
     Raises CheckpointError, ConfigError or UsageError before anything is allocated.
     """
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError(f"dtype is {dtype!r}; pass a floating torch.dtype, such as torch.bfloat16.")
+    precision = _precision(quantize, parallelize is not None)
     opened = open_model(
         path,
         initialise_missing=initialise_missing,
@@ -115,8 +120,9 @@ def load_model(
     )
     model, checkpoint = opened.model, opened.checkpoint
     dtype = dtype or checkpoint.dtype
+    low_bits = {} if precision is None else _use_low_bits(model, precision, opened.missing)
     materialise(model, device=device, dtype=dtype, parallelize=parallelize)
-    report = _fill(model, checkpoint, opened.missing, seed, dtype)
+    report = _fill(model, checkpoint, opened.missing, seed, dtype, low_bits)
     return Loaded(model, opened.config, opened.tokenizer_bytes, report)
 
 
@@ -240,6 +246,29 @@ def _initialise_how(value: str) -> InitialiseMissing:
     return cast(InitialiseMissing, value)
 
 
+def _precision(value: str | None, is_split: bool) -> Precision | None:
+    if value is None:
+        return None
+    if value not in PRECISIONS:
+        raise UsageError(f"quantize is {value!r}; give {' or '.join(map(repr, PRECISIONS))}, or None.")
+    if is_split:
+        raise UsageError(
+            f"quantize {value} is for a model in one process; leave it out, or load with tensor_parallel=1."
+        )
+    return value
+
+
+def _use_low_bits(model: SphinxV, precision: Precision, missing: Iterable[str]) -> dict[str, LowBitLinear]:
+    """The low-bit layers of a model by the names of the weights that they stand for."""
+    layers = {f"llm.{name}": layer for name, layer in use_low_bits(model.llm, precision).items()}
+    drawn = [name for name in missing if name in layers]
+    if drawn:
+        raise UsageError(
+            f"the checkpoint lacks {few(drawn)}; random weights are not quantised: leave out quantize, or train first."
+        )
+    return layers
+
+
 def _tokenizer(checkpoint: Checkpoint, file: str | os.PathLike[str] | None) -> bytes:
     if file is not None:
         if not Path(file).is_file():
@@ -277,13 +306,20 @@ def _check(checkpoint: Checkpoint, model: SphinxV, how: InitialiseMissing, repli
 
 
 def _fill(
-    model: SphinxV, checkpoint: Checkpoint, missing: tuple[str, ...], seed: int, dtype: torch.dtype
+    model: SphinxV,
+    checkpoint: Checkpoint,
+    missing: tuple[str, ...],
+    seed: int,
+    dtype: torch.dtype,
+    low_bits: Mapping[str, LowBitLinear] = MappingProxyType({}),
 ) -> LoadReport:
     targets = model.state_dict()
-    names = [name for name in checkpoint.shapes() if name in targets]
+    names = [name for name in checkpoint.shapes() if name in targets or name in low_bits]
     with torch.no_grad():
         for name in names:
-            if is_distributed(targets[name]):
+            if name in low_bits:
+                low_bits[name].fill(checkpoint.read(name))
+            elif is_distributed(targets[name]):
                 copy_local(targets[name], checkpoint.read(name))
             else:
                 checkpoint.source.copy_part(name, targets[name])

@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch_size", type=int, default=8, metavar="N", help="questions at a time (default: %(default)s)"
     )
     infer.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
+    infer.add_argument("--quantize", choices=("int8", "int4"), help="bits of the language model's weights")
     infer.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     infer.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes that hold one model")
     infer.add_argument("--on_bad_item", choices=("refuse", "unanswered"), help="in place of what the registry says")
@@ -76,6 +77,7 @@ def _infer(arguments: argparse.Namespace) -> None:
         image_root=arguments.image_root,
         batch_size=arguments.batch_size,
         dtype=arguments.dtype,
+        quantize=arguments.quantize,
         device=arguments.device,
         tensor_parallel=arguments.tensor_parallel,
     )

@@ -69,6 +69,7 @@ def load_checkpoint(options: EvalOptions) -> SPHINX_V_Model:
         device=options.device,
         dtype=None if options.dtype is None else getattr(torch, options.dtype),
         tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
     )
 
 
@@ -100,7 +101,7 @@ def infer(
     paths = []
     for name, entry, items, control in work:
         path = prediction_path(folder, name, control)
-        asking = Asking(source, control, options.batch_size, options.dtype or "", shard, restart)
+        asking = Asking(source, control, options.batch_size, options.weights, shard, restart)
         started = time.perf_counter()
         predict(model, entry, items, path, asking)
         say(f"{path}: {len(items)} questions ({time.perf_counter() - started:.1f} s)")
@@ -199,7 +200,7 @@ def run(options: EvalOptions) -> str | None:
     outcomes = score(paths, registry, roots, options.similarity_model, judge=judge)
     facts = {
         "checkpoint": options.checkpoint,
-        "type of weights": options.dtype or "the checkpoint's",
+        "type of weights": options.weights or "the checkpoint's",
         "questions at a time": str(options.batch_size),
         "processes": os.environ.get("WORLD_SIZE", "1"),
         "time": f"{time.perf_counter() - started:.0f} s",

@@ -35,6 +35,9 @@ class EvalOptions(Options):
     )
     batch_size: int = Field(default=8, gt=0, description="questions answered together, per process")
     dtype: Dtype | None = Field(default=None, description="of weights and computation (default: the checkpoint's)")
+    quantize: Literal["int8", "int4"] | None = Field(
+        default=None, description="bits of the language model's weights (default: those of dtype)"
+    )
     device: str | None = Field(default=None, description="cpu, cuda or cuda:N (default: a GPU where there is one)")
     tensor_parallel: int = Field(default=1, gt=0, description="processes that hold one model together")
     similarity_model: str | None = Field(
@@ -42,3 +45,8 @@ class EvalOptions(Options):
     )
     judge: JudgeOptions | None = Field(default=None, description="who judges free answers; absent: they are not judged")
     report: ReportOptions = ReportOptions()
+
+    @property
+    def weights(self) -> str:
+        """The type of the weights as records say it, such as bfloat16+int8; empty for the checkpoint's own."""
+        return "+".join(filter(None, (self.dtype, self.quantize)))
