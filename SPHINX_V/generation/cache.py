@@ -136,13 +136,13 @@ class RowCache:
         )
         return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
-    def copy_out(self, row: int, length: int) -> Tensor:
-        """A copy of a row's first positions: [layers, 2, kv_heads, length, head_dim]."""
-        return self._all[:, :, row, :, :length].clone()
+    def copy_out(self, row: int, start: int, end: int) -> Tensor:
+        """A copy of a row's positions: [layers, 2, kv_heads, end - start, head_dim]."""
+        return self._all[:, :, row, :, start:end].clone()
 
-    def copy_in(self, row: int, kept: Tensor, length: int) -> None:
-        """Puts the first `length` positions of what `copy_out` gave into a row."""
-        self._all[:, :, row, :, :length] = kept[..., :length, :]
+    def copy_in(self, row: int, start: int, end: int, kept: Tensor) -> None:
+        """Puts the first ones of what `copy_out` gave into a row's positions."""
+        self._all[:, :, row, :, start:end] = kept[..., : end - start, :]
 
     def clear(self, row: int) -> None:
         """Zeros a row."""

@@ -4,10 +4,9 @@ what is kept of pictures: their tokens, by content."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
 
 from torch import Tensor
 
@@ -88,50 +87,100 @@ class Kept:
             self._entries.clear()
             self.bytes = 0
 
-    def names(self) -> list[Any]:
-        """All keys, the least recently used first."""
-        with self._lock:
-            return list(self._entries)
+
+@dataclass(eq=False)
+class _Piece:
+    """The states of a prompt's positions from `start` on; those before are its parent's and the parent's own parents'.
+
+    A parent has at least `start` positions, and may go on in its own way after them.
+    """
+
+    key: PromptKey
+    start: int
+    states: Tensor
+    parent: _Piece | None
+    children: int = 0
 
 
 class PrefixStore:
-    """Keys and values of prompts, found by their longest common beginning."""
+    """Keys and values of prompts, found by their longest common beginning, which is kept once for all that share it.
+
+    At most `limit` bytes. What was not used for longest goes first, but nothing goes that others begin with.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._kept = Kept(limit)
+        self.limit = limit
+        self.bytes = 0
+        self._pieces: list[_Piece] = []  # the least recently used first
 
-    @property
-    def limit(self) -> int:
-        return self._kept.limit
+    def find(self, key: PromptKey) -> tuple[int, list[tuple[int, Tensor]]]:
+        """How many positions of `key` are kept, and their states as (first position, states), each up to the next one's
+        first. The last position of a prompt is never taken from here: its state is what predicts the answer."""
+        piece, shared = self._best(key)
+        length = min(shared, len(key) - 1)
+        if piece is None or length <= 1:  # BOS alone is not worth a copy
+            return 0, []
+        found = [(one.start, one.states) for one in self._use(piece) if one.start < length]
+        return length, found[::-1]
 
-    @property
-    def bytes(self) -> int:
-        return self._kept.bytes
-
-    def find(self, key: PromptKey) -> tuple[int, Tensor | None]:
-        """How many positions of `key` are kept, and the tensor whose first positions they are. The last position of a
-        prompt is never taken from here: its state is what predicts the answer."""
-        best, length = None, 1  # BOS alone is not worth a copy
-        for other in self._kept.names():
-            shared = min(key.shared(other), len(key) - 1)
-            if shared > length:
-                best, length = other, shared
-        return (0, None) if best is None else (length, self._kept.get(best))
-
-    def keep(self, key: PromptKey, states: Tensor) -> None:
-        """Keeps the states of all positions of `key`; a prompt that this one goes on from needs no place of its own."""
-        for other in self._kept.names():
-            if len(other) < len(key) and key.shared(other) == len(other):
-                self._kept.drop(other)
-        self._kept.put(key, states)
+    def keep(self, key: PromptKey, copy_out: Callable[[int, int], Tensor]) -> None:
+        """Keeps all positions of `key`; `copy_out(start, end)` gives the states of those that are not kept yet. Nothing
+        happens where they do not fit beside what they go on from."""
+        parent, start = self._best(key)
+        if start == len(key) or not self.limit:
+            return
+        if start <= 1:
+            parent, start = None, 0
+        states = copy_out(start, len(key))
+        needed = set(map(id, self._use(parent))) if parent is not None else set()
+        while self.bytes + states.nbytes > self.limit:
+            oldest = next((one for one in self._pieces if not one.children and id(one) not in needed), None)
+            if oldest is None:
+                return
+            self._remove(oldest)
+        if parent is not None:
+            parent.children += 1
+        self._pieces.append(_Piece(key, start, states, parent))
+        self.bytes += states.nbytes
 
     def drop(self, key: PromptKey) -> None:
-        """Forgets a prompt, where it is there."""
-        self._kept.drop(key)
-
-    def holds(self, key: PromptKey) -> bool:
-        """True where all positions of `key` are kept, under this or a longer prompt."""
-        return any(key.shared(other) == len(key) for other in self._kept.names())
+        """Forgets a prompt and all that goes on from it, where it is there."""
+        for piece in [one for one in self._pieces if one.key == key]:
+            self._remove_with_children(piece)
 
     def clear(self) -> None:
-        self._kept.clear()
+        """Forgets everything."""
+        self._pieces.clear()
+        self.bytes = 0
+
+    def _best(self, key: PromptKey) -> tuple[_Piece | None, int]:
+        """The piece of the prompt that has most positions in common with `key`, and how many these are."""
+        best, most = None, 0
+        for piece in self._pieces:
+            shared = key.shared(piece.key)
+            if shared > most:
+                best, most = piece, shared
+        # Not one that has nothing of its own to give: what goes on from it would keep it here.
+        while best is not None and best.parent is not None and best.start >= most:
+            best = best.parent
+        return best, most
+
+    def _use(self, piece: _Piece) -> list[_Piece]:
+        """The piece and all that it goes on from, which count as used now."""
+        chain = [piece]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        used = set(map(id, chain))
+        self._pieces = [one for one in self._pieces if id(one) not in used] + chain[::-1]
+        return chain
+
+    def _remove(self, piece: _Piece) -> None:
+        self._pieces.remove(piece)
+        self.bytes -= piece.states.nbytes
+        if piece.parent is not None:
+            piece.parent.children -= 1
+
+    def _remove_with_children(self, piece: _Piece) -> None:
+        for child in [one for one in self._pieces if one.parent is piece]:
+            self._remove_with_children(child)
+        self._remove(piece)

@@ -72,9 +72,10 @@ class Rows:
     def fill(self, row: int, prompt: PreparedPrompt, pictures: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Puts a prompt into a row: the logits [1, vocab] after its last token, and how many positions were kept."""
         key = prompt.key
-        start, states = self.prefixes.find(key)
-        if states is not None:
-            self.cache.copy_in(row, states, start)
+        start, pieces = self.prefixes.find(key)
+        ends = [first for first, _ in pieces[1:]] + [start]
+        for (first, states), end in zip(pieces, ends):
+            self.cache.copy_in(row, first, end, states)
         x = self._embeddings(prompt, pictures, start)
         hidden = self.program(x, self.cache, prompt_span(row, start, x.shape[0], self.device, self.dtype))
         self.keep(row, key)
@@ -111,8 +112,7 @@ class Rows:
 
     def keep(self, row: int, key: PromptKey) -> None:
         """Keeps what a row holds, for prompts that begin in the same way."""
-        if self.prefixes.limit and not self.prefixes.holds(key):
-            self.prefixes.keep(key, self.cache.copy_out(row, len(key)))
+        self.prefixes.keep(key, lambda start, end: self.cache.copy_out(row, start, end))
 
     def discard(self, row: int, key: PromptKey) -> None:
         """Takes back all of a prompt whose results are not finite. Masked positions enter attention with weight 0, and

@@ -9,8 +9,17 @@ def key(*ids, picture="p", marks="m"):
     return PromptKey(ids, picture, marks, image_length=5, marks_length=2)
 
 
-def states(length):
-    return torch.zeros(1, 2, 1, length, 1)  # 8 bytes a position
+def copy_out(start, end):
+    """States that say which position they are of; 8 bytes each."""
+    places = torch.arange(start, end, dtype=torch.float32)
+    return places.view(1, 1, 1, -1, 1).repeat(1, 2, 1, 1, 1)
+
+
+def positions(found):
+    """(length, the positions that are put together) of what `find` gave."""
+    length, pieces = found
+    ends = [start for start, _ in pieces[1:]] + [length]
+    return length, [int(v) for (start, states), end in zip(pieces, ends) for v in states[0, 0, 0, : end - start, 0]]
 
 
 def test_prompts_share_what_they_begin_with():
@@ -27,22 +36,70 @@ def test_prompts_share_what_they_begin_with():
 
 def test_the_longest_beginning_is_found_and_never_the_last_position():
     store = PrefixStore(10_000)
-    store.keep(key(1, 10, 11), states(10))
-    store.keep(key(1, 20), states(9))
-    assert store.find(key(1, 10, 12))[0] == 9
-    assert store.find(key(1, 10, 11))[0] == 9
-    assert store.find(key(1, 20, 21))[0] == 9
-    assert store.find(key(1, 30, marks="other"))[0] == 6
-    assert store.find(key(2, 10)) == (0, None)
+    store.keep(key(1, 10, 11), copy_out)
+    store.keep(key(1, 20), copy_out)
+    assert positions(store.find(key(1, 10, 12))) == (9, list(range(9)))
+    assert positions(store.find(key(1, 10, 11))) == (9, list(range(9)))
+    assert positions(store.find(key(1, 20, 21))) == (9, list(range(9)))
+    assert positions(store.find(key(1, 30, marks="other"))) == (6, list(range(6)))
+    assert store.find(key(2, 10)) == (0, [])
+    assert store.find(key(1, 10, picture="other")) == (0, [])
 
 
-def test_a_prompt_that_another_goes_on_from_has_no_place_of_its_own():
+def test_what_prompts_share_is_kept_once():
     store = PrefixStore(10_000)
-    store.keep(key(1, 10), states(9))
-    store.keep(key(1, 10, 11), states(10))
-    assert store.bytes == 80
-    assert store.holds(key(1, 10))
-    assert not store.holds(key(1, 10, 12))
+    store.keep(key(1, 10), copy_out)  # 9 positions
+    store.keep(key(1, 10, 11, 12), copy_out)  # 2 more
+    store.keep(key(1, 20), copy_out)  # 1 more, after the 8 of picture and marks
+    store.keep(key(1, 10, 11, 13), copy_out)  # 1 more, after 10
+    store.keep(key(1, 10, marks="other"), copy_out)  # 3 more, after BOS and picture
+    assert store.bytes == 8 * (9 + 2 + 1 + 1 + 3)
+    store.keep(key(1, 10, 11), copy_out)  # kept already
+    assert store.bytes == 8 * 16
+    assert positions(store.find(key(1, 10, 11, 13, 14))) == (11, list(range(11)))
+    assert positions(store.find(key(1, 10, 30, marks="other"))) == (9, list(range(9)))
+
+
+def test_what_others_begin_with_stays():
+    store = PrefixStore(8 * 12)
+    store.keep(key(1, 10), copy_out)  # 9 positions
+    store.keep(key(1, 20), copy_out)
+    store.keep(key(1, 30), copy_out)
+    store.keep(key(1, 40), copy_out)
+    assert store.bytes == 8 * 12
+    assert store.find(key(1, 20, 21))[0] == 9  # used, so 30 is the next to go
+    store.keep(key(1, 50), copy_out)
+    assert [store.find(key(1, n, 0))[0] for n in (10, 20, 30, 40, 50)] == [9, 9, 8, 9, 9]
+    store.keep(key(1, 60, picture="other"), copy_out)  # 9 positions: all of the first picture must go for it
+    assert store.bytes == 8 * 9
+    assert store.find(key(1, 10, 0)) == (0, [])
+
+
+def test_what_does_not_fit_is_not_kept():
+    store = PrefixStore(8 * 10)
+    store.keep(key(1, 10), copy_out)
+    store.keep(key(1, 10, 11, 12, 13), copy_out)  # three more, one of which has room, and it goes on from the first
+    assert store.bytes == 8 * 9
+    store.keep(key(*range(1, 20), picture="other"), copy_out)
+    assert store.find(key(1, 10, 0))[0] in (0, 9)
+    nothing = PrefixStore(0)
+    nothing.keep(key(1, 10), copy_out)
+    assert nothing.bytes == 0
+
+
+def test_a_prompt_is_dropped_with_what_goes_on_from_it():
+    store = PrefixStore(10_000)
+    store.keep(key(1, 10), copy_out)
+    store.keep(key(1, 10, 11), copy_out)
+    store.keep(key(1, 10, 11, 12), copy_out)
+    store.drop(key(1, 10, 11))
+    assert store.find(key(1, 10, 11, 12))[0] == 9
+    assert store.bytes == 8 * 9
+    store.keep(key(1, 10, 11, 12), copy_out)
+    assert positions(store.find(key(1, 10, 11, 12, 13))) == (11, list(range(11)))
+    store.drop(key(1, 99))
+    store.clear()
+    assert (store.bytes, store.find(key(1, 10, 11))) == (0, (0, []))
 
 
 def test_the_least_recently_used_goes_first():
@@ -51,9 +108,9 @@ def test_the_least_recently_used_goes_first():
         kept.put(name, torch.zeros(2))
     assert kept.get("a") is not None
     kept.put("d", torch.zeros(2))
-    assert kept.names() == ["c", "a", "d"]
+    assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
     assert kept.bytes == 24
     kept.put("too large", torch.zeros(7))
-    assert kept.names() == ["c", "a", "d"]
+    assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
     kept.clear()
     assert (kept.bytes, kept.get("a")) == (0, None)
