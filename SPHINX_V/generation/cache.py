@@ -16,15 +16,15 @@ from SPHINX_V.model.sphinx_v import SphinxV
 class Span:
     """Where new tokens go and what they may look at; made once for all layers.
 
-    `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. With one row
-    its tokens go to `start` … `start + S - 1`; with several each has one token, at its own position. Keys before `end`
-    are looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and if
-    `causal` those up to a token's own place.
+    `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. Those of one row
+    go to `start` … `start + S - 1`; without `start` each row has one token, at its own position. Keys before `end` are
+    looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and if `causal`
+    those up to a token's own place.
     """
 
     first: int
     rows: int
-    start: int
+    start: int | None
     end: int
     positions: Tensor
     mask: Tensor | None = None
@@ -46,9 +46,14 @@ def step_span(lengths: list[int], device: torch.device, dtype: torch.dtype) -> S
     positions = torch.tensor(lengths, device=device)
     mask = None
     if min(lengths) + 1 < end:
-        allowed = torch.arange(end, device=device) <= positions.unsqueeze(1)
-        mask = _as_addend(allowed, dtype)[:, None, None]
-    return Span(0, len(lengths), lengths[0], end, positions, mask)
+        mask = own_places_mask(positions, end, dtype)
+    return Span(0, len(lengths), lengths[0] if len(lengths) == 1 else None, end, positions, mask)
+
+
+def own_places_mask(positions: Tensor, end: int, dtype: torch.dtype) -> Tensor:
+    """What lets each row look at keys up to its own position [rows, 1, 1, end]."""
+    allowed = torch.arange(end, device=positions.device) <= positions.unsqueeze(1)
+    return _as_addend(allowed, dtype)[:, None, None]
 
 
 def _as_addend(allowed: Tensor, dtype: torch.dtype) -> Tensor:
@@ -111,6 +116,10 @@ class RowCache:
             ) from None
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self._all.dtype
+
+    @property
     def bytes(self) -> int:
         """Memory of all rows."""
         return self._all.nbytes
@@ -120,7 +129,7 @@ class RowCache:
         and at what is before: → [N, heads · head_dim]."""
         place = self._all[layer, :, span.first : span.first + span.rows]
         pairs = new.unflatten(1, (2, self.kv_heads))
-        if span.rows == 1:
+        if span.start is not None:
             place[:, 0, :, span.start : span.end] = pairs.permute(1, 2, 0, 3)
         else:
             rows = torch.arange(span.rows, device=new.device)

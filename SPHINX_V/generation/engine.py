@@ -17,6 +17,7 @@ from torch import Tensor
 
 from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
 from SPHINX_V.generation.cache import is_split
+from SPHINX_V.generation.decode import Drawn, draw_first
 from SPHINX_V.generation.job import AnswerStream, Job
 from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish
 from SPHINX_V.generation.prefix import Kept
@@ -29,6 +30,7 @@ from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.processing.processor import Processor
 
 _JOIN_AT_ONCE = 4  # beside running rows, which wait meanwhile
+_LOOK_ON_GPU = 8  # tokens
 
 
 class Engine:
@@ -46,6 +48,7 @@ class Engine:
         self.rows = Rows(model, self.options)
         self.squares = Kept(self.options.picture_bytes // 2)
         self._pieces = processor.tokenizer.vocab_size
+        self._look = self.options.tokens_per_look or (_LOOK_ON_GPU if self.rows.device.type == "cuda" else 1)
         self._waiting: deque[Job] = deque()
         self._joining: list[Job] = []  # out of the queue, and not all of them in their rows yet
         self._running: list[Job] = []  # job i has row i
@@ -260,38 +263,49 @@ class Engine:
             self._reused += job.cached
             self._running.append(job)
             self._sampler = None
-            self._mark_seen(row, job.prompt.key.ids, anew=True)
-            self._take([job], row, logits, Sampler([job.draws], self.rows.device))
+            self._mark_seen(row, job.prompt.key.ids)
+            seen = None if self._seen is None else self._seen[row : row + 1]
+            self._take([job], draw_first(logits[:, : self._pieces], Sampler([job.draws], self.rows.device), seen))
         self._joining = []
 
     def _step(self) -> None:
         jobs = list(self._running)
         if self._sampler is None:
             self._sampler = Sampler([job.draws for job in jobs], self.rows.device)
-        logits = self.rows.step([job.ids[-1] for job in jobs], [job.length for job in jobs])
-        self._take(jobs, 0, logits, self._sampler)
+        drawn = self.rows.decoder.draw(
+            [job.ids[-1] for job in jobs],
+            [job.length for job in jobs],
+            self._steps_until_look(jobs),
+            self._pieces,
+            self._sampler,
+            None if self._seen is None else self._seen[: len(jobs)],
+            keep_logits=any(job.options.logprobs is not None for job in jobs),
+        )
+        self._take(jobs, drawn)
 
-    def _take(self, jobs: Sequence[Job], first: int, logits: Tensor, sampler: Sampler) -> None:
-        """Draws the next token of each job, the first of which has row `first`; those that end with it leave."""
-        # Some vocabularies are padded to a round size: an id beyond the tokenizer's pieces has no text.
-        logits = logits[:, : self._pieces]
-        tokens, greatest = sampler(logits, None if self._seen is None else self._seen[first : first + len(jobs)])
-        # The one place where the host waits for the device: stop strings and streams need the ids.
-        drawn: list[list[float]] = torch.stack([tokens.double(), greatest.double()]).tolist()
-        self._tokens += len(jobs)
+    def _steps_until_look(self, jobs: Sequence[Job]) -> int:
+        """How many tokens are drawn before the host looks: no more than the fullest row has room for, nor than the
+        longest answer may still have."""
+        room = self.rows.length - max(job.length for job in jobs)
+        return max(1, min(self._look, room, max(job.limit - len(job.ids) for job in jobs)))
+
+    def _take(self, jobs: Sequence[Job], drawn: Drawn) -> None:
+        """Gives each job the tokens that were drawn for it; those that end with one of them leave."""
         ends: list[tuple[Job, Finish]] = []
         broken: list[tuple[Job, AnswerError]] = []
         for index, job in enumerate(jobs):
-            token, height = int(drawn[0][index]), drawn[1][index]
-            if not math.isfinite(height):
-                place = f"the logits of token {len(job.ids) + 1} of the answer are not finite ({height})"
-                broken.append((job, AnswerError(f"{place}; weights or picture are damaged, or float32 is needed.")))
-                continue
-            job.note(token, logits[index])
-            why = job.push(token)
-            self._mark_seen(first + index, [token])
-            if why is not None:
-                ends.append((job, why))
+            for step, (tokens, greatest) in enumerate(zip(drawn.tokens, drawn.greatest)):
+                if not math.isfinite(greatest[index]):
+                    place = f"the logits of token {len(job.ids) + 1} of the answer are not finite ({greatest[index]})"
+                    broken.append((job, AnswerError(f"{place}; weights or picture are damaged, or float32 is needed.")))
+                    break
+                self._tokens += 1
+                if drawn.logits:
+                    job.note(tokens[index], drawn.logits[step][index])
+                why = job.push(tokens[index])
+                if why is not None:
+                    ends.append((job, why))
+                    break
         # Rows change places here, so not before.
         for job, error in broken:
             self.rows.discard(self._running.index(job), job.prompt.key)
@@ -301,14 +315,13 @@ class Engine:
         with self._news:
             self._news.notify_all()
 
-    def _mark_seen(self, row: int, ids: Sequence[int], anew: bool = False) -> None:
-        """Notes the tokens of a row, from the first request on that asks for a penalty."""
+    def _mark_seen(self, row: int, ids: Sequence[int]) -> None:
+        """Notes the tokens of a new row's prompt, from the first request on that asks for a penalty."""
         if self._seen is None:
             if self._running[row].options.sampling.repetition_penalty == 1:
                 return
             self._seen = torch.zeros(self.rows.count, self._pieces, dtype=torch.bool, device=self.rows.device)
-        if anew:
-            self._seen[row] = False
+        self._seen[row] = False
         self._seen[row, torch.tensor(ids, device=self.rows.device)] = True
 
     def _finish(self, job: Job, why: Finish) -> None:

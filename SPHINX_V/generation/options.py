@@ -83,17 +83,26 @@ class Answer:
 class EngineOptions:
     """Limits of an engine. `max_rows` requests run at a time, fewer where memory is short; `max_len` positions each
     (default: the model's context); `max_waiting` more may wait. `prefix_bytes` and `picture_bytes` bound what is kept
-    of finished prompts and encoded pictures. Raises UsageError for impossible ones.
+    of prompts and encoded pictures (default of prompts: an eighth of the memory that an engine may take of a GPU, where
+    one picture of the 13B is 1.2 GB; 512 MiB on a CPU). The host looks at new tokens every `tokens_per_look` steps (default: 1 on
+    a CPU, 8 on a GPU), so that it is not waited for in between; `cuda_graphs` False launches the parts of a step one by
+    one on a GPU, as everywhere else. Raises UsageError for impossible ones.
     """
 
     max_rows: int = 64
     max_len: int | None = None
     max_waiting: int = 1024
-    prefix_bytes: int = 512 * 2**20
+    prefix_bytes: int | None = None
     picture_bytes: int = 128 * 2**20
+    tokens_per_look: int | None = None
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("max_rows", 1), ("max_waiting", 1), ("prefix_bytes", 0), ("picture_bytes", 0)):
+        if self.tokens_per_look is not None and whole_number(self.tokens_per_look, "tokens_per_look") < 1:
+            raise UsageError(f"tokens_per_look is {self.tokens_per_look}; give at least 1.")
+        if self.prefix_bytes is not None and whole_number(self.prefix_bytes, "prefix_bytes") < 0:
+            raise UsageError(f"prefix_bytes is {self.prefix_bytes}; give at least 0.")
+        for name, least in (("max_rows", 1), ("max_waiting", 1), ("picture_bytes", 0)):
             if whole_number(getattr(self, name), name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least {least}.")
         if self.max_len is not None and whole_number(self.max_len, "max_len") < 2:

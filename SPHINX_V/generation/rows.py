@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.cache import RowCache, fewest, prompt_span, row_bytes, step_span
+from SPHINX_V.generation.cache import RowCache, fewest, is_split, prompt_span, row_bytes
+from SPHINX_V.generation.decode import Decoder
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
 from SPHINX_V.generation.program import Program
@@ -19,6 +20,7 @@ from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.processing.image import normalise
 
 _CPU_SHARE, _GPU_SHARE = 0.5, 0.8  # of the free memory: the rest is for activations, and on a CPU for others
+_LEAST_PREFIXES = 512 * 2**20
 _PICTURES_AT_ONCE = 8
 
 
@@ -34,10 +36,18 @@ class Rows:
         self.device, self.dtype = model.start_img.device, model.start_img.dtype
         longest = model.config.llm.max_seq_len
         self.length = min(options.max_len or longest, longest)
-        self.count = _planned_rows(model, options, self.length)
+        kept = _planned_prefixes(model, options)
+        self.count = _planned_rows(model, options, self.length, kept)
         self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)
         self.program = Program(model.llm)
-        self.prefixes = PrefixStore(options.prefix_bytes)
+        self.decoder = Decoder(
+            self.program,
+            self.cache,
+            self.device,
+            # The kernels of a split layer are not all launched by this process.
+            static=options.cuda_graphs and self.device.type == "cuda" and not is_split(model),
+        )
+        self.prefixes = PrefixStore(kept)
         self.pictures = Kept(options.picture_bytes // 2)
         self.picture_hits = 0
         self.picture_misses = 0
@@ -105,10 +115,9 @@ class Rows:
             self.program(x, self.cache, prompt_span(row, start, len(ids), self.device, self.dtype))
         )
 
-    def step(self, tokens: Sequence[int], lengths: list[int]) -> Tensor:
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """The next token of rows 0 … n-1, which hold `lengths` positions: the logits [n, vocab] after it."""
-        x = self.program.embed(torch.tensor(tokens, device=self.device))
-        return self.program.logits(self.program(x, self.cache, step_span(lengths, self.device, self.dtype)))
+        return self.decoder.logits(torch.tensor(tokens, device=self.device), lengths)
 
     def keep(self, row: int, key: PromptKey) -> None:
         """Keeps what a row holds, for prompts that begin in the same way."""
@@ -126,12 +135,20 @@ class Rows:
         self.pictures.clear()
 
 
-def _planned_rows(model: SphinxV, options: EngineOptions, length: int) -> int:
+def _planned_prefixes(model: SphinxV, options: EngineOptions) -> int:
+    """Bytes for kept prompts, the same on all processes that share the model."""
+    if options.prefix_bytes is not None:
+        return options.prefix_bytes
+    free = _free_bytes(model.start_img.device) if model.start_img.device.type == "cuda" else None
+    return _LEAST_PREFIXES if free is None else fewest(model, max(_LEAST_PREFIXES, free // 8))
+
+
+def _planned_rows(model: SphinxV, options: EngineOptions, length: int, prefixes: int) -> int:
     """How many rows the free memory holds, at most `max_rows`; the same on all processes that share the model."""
     device = model.start_img.device
     size = row_bytes(model, length, model.start_img.dtype)
     free = _free_bytes(device)
-    kept = options.prefix_bytes + options.picture_bytes if device.type == "cuda" else 0
+    kept = prefixes + options.picture_bytes if device.type == "cuda" else 0
     rows = options.max_rows if free is None else min(options.max_rows, (free - kept) // size)
     rows = fewest(model, rows)
     if rows < 1:

@@ -105,11 +105,19 @@ class Sampler:
     def _column(self, values: list[float]) -> Tensor:
         return torch.tensor([[value] for value in values], device=self._device)
 
-    def __call__(self, logits: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def uniform(self, count: int) -> Tensor:
+        """The rows' next random numbers [count, B, 1], one for each of `count` tokens."""
+        if self._all_greedy:
+            return self._temperature.expand(count, -1, -1)  # nobody looks at them
+        numbers = [[[row.next()] for row in self._rows] for _ in range(count)]
+        return torch.tensor(numbers, device=self._device)
+
+    def __call__(self, logits: Tensor, seen: Tensor | None, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, vocab] → token ids [B] int64 and the greatest logit of each row [B], which is not finite where a
         row has no probabilities. On the logits' device and without waiting for it.
 
-        `seen` [B, vocab] bool: the tokens that a penalty is for; needed where a row has one.
+        `seen` [B, vocab] bool: the tokens that a penalty is for; needed where a row has one. `uniform` [B, 1]: random
+        numbers of `uniform`.
         """
         if self._penalised:
             assert seen is not None, "a penalty needs to know the tokens before"
@@ -126,7 +134,6 @@ class Sampler:
             outside = outside | (torch.arange(logits.shape[-1], device=self._device) >= self._top_k)
         kept = probabilities.masked_fill(outside, 0.0).cumsum(dim=-1)
         # The place where the cumulated probability passes a uniform number: one number per row, no waiting.
-        uniform = self._column([row.next() for row in self._rows])
         place = (kept <= uniform * kept[:, -1:]).sum(dim=-1, keepdim=True)
         last = (~outside).sum(dim=-1, keepdim=True) - 1  # rounding may leave the number at the very end
         drawn = order.gather(1, torch.minimum(place, last)).squeeze(1)

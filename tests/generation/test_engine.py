@@ -287,7 +287,7 @@ def test_an_engine_that_breaks_leaves_nobody_waiting(engine, golden_model, golde
     streams = [engine.submit(HELLO) for _ in range(6)]
     next(streams[0])
     with monkeypatch.context() as patched:
-        patched.setattr(engine.rows, "step", lambda tokens, lengths: 1 / 0)
+        patched.setattr(engine.rows.decoder, "draw", lambda *how, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             streams[0].answer()
     for stream in streams:

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 def draw(logits, *rows, steps=1):
     sampler = Sampler([Draws(row) for row in rows], CPU)
-    return [sampler(logits)[0].tolist() for _ in range(steps)]
+    return [sampler(logits, None, uniform)[0].tolist() for uniform in sampler.uniform(steps)]
 
 
 def random_logits(rows, vocab=64):
@@ -66,14 +66,15 @@ def test_a_penalty_lowers_tokens_that_were_there():
     logits = torch.tensor([[3.0, 2.0, -1.0], [-1.0, -1.5, -9.0]])
     seen = torch.tensor([[True, False, False], [True, False, False]])
     sampler = Sampler([Draws(Sampling(0.0, repetition_penalty=2.0)) for _ in range(2)], CPU)
-    tokens, greatest = sampler(logits, seen)
+    tokens, greatest = sampler(logits, seen, sampler.uniform(1)[0])
     assert tokens.tolist() == [1, 1]  # 3 / 2 = 1.5 < 2, and -1 · 2 = -2 < -1.5
     assert greatest.tolist() == [2.0, -1.5]
 
 
 def test_logits_that_are_no_numbers_are_seen_in_the_greatest():
     logits = torch.tensor([[1.0, float("nan")], [1.0, 2.0], [float("inf"), 0.0]])
-    greatest = Sampler([Draws(Sampling(1.0, 1.0))] * 3, CPU)(logits)[1]
+    sampler = Sampler([Draws(Sampling(1.0, 1.0))] * 3, CPU)
+    greatest = sampler(logits, None, sampler.uniform(1)[0])[1]
     assert greatest.isfinite().tolist() == [False, True, False]
 
 
