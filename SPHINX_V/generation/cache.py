@@ -16,10 +16,10 @@ from SPHINX_V.model.sphinx_v import SphinxV
 class Span:
     """Where new tokens go and what they may look at; made once for all layers.
 
-    `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. Those of one row
-    go to `start` … `start + S - 1`; without `start` each row has one token, at its own position. Keys before `end` are
-    looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and if `causal`
-    those up to a token's own place.
+    `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. Those of
+    one row go to `start` … `start + S - 1`; without `start` each row has one token, at its own position. Keys before
+    `end` are looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and
+    if `causal` those up to a token's own place.
     """
 
     first: int
