@@ -21,6 +21,8 @@ from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.model.vision import split_views
 from SPHINX_V.processing.image import normalise
 
+_NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # which CPUs have no error of its own for
+
 
 class AgreedShortage(torch.OutOfMemoryError):
     """Memory is short on a process, and all of them know."""
@@ -37,8 +39,12 @@ class Alone:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A block that all processes go through. A torch.OutOfMemoryError in it on one of them is raised on all."""
-        yield
+        """A block that all processes go through. Where memory is short in it on one of them, torch.OutOfMemoryError is
+        raised on all."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise torch.OutOfMemoryError(_shortage_in(error)) from None
 
     def shortage(self) -> str | None:
         """Why the results of a step are not finite, where it is that memory was short; all processes ask."""
@@ -74,8 +80,8 @@ class Peers(Alone):
             yield
         except AgreedShortage:
             raise
-        except torch.OutOfMemoryError as error:
-            self.short = _first_line(error)
+        except RuntimeError as error:
+            self.short = _shortage_in(error)
         finally:
             self._inside = False
         self._agree()
@@ -108,8 +114,8 @@ class Peers(Alone):
             whole = part.new_empty((self.link.size * share, *shape[1:]))
             if len(own):
                 part[: len(own)] = self._model.encode_views(views[own.to(device)], (own % NUM_VIEWS).to(device))
-        except torch.OutOfMemoryError as error:
-            self.short = _first_line(error)
+        except RuntimeError as error:
+            self.short = _shortage_in(error)
             part = whole = squares.new_empty(0)
         self._agree()  # who has nothing goes no further
         distributed.all_gather_into_tensor(whole, part, group=self.link.model_group)
@@ -145,8 +151,8 @@ class _InStep(Program):
             hidden = super().__call__(x, cache, span)
             assert self._sent[0] == len(self._senders), "each layer sends twice"
             return hidden
-        except torch.OutOfMemoryError as error:
-            self._peers.short = _first_line(error)
+        except RuntimeError as error:
+            self._peers.short = _shortage_in(error)
         # Out of the handler, so that what the layers held is free again.
         with _whole_or_not_at_all("hidden states"):
             for module in self._senders[self._sent[0] :]:
@@ -166,15 +172,21 @@ def _whole_or_not_at_all(what: str) -> Iterator[None]:
     """Where an exchange itself finds no memory, the others cannot be told."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
         raise AnswerError(
-            f"out of memory while {what} are exchanged ({_first_line(error)}); the processes of the model are out of"
+            f"out of memory while {what} are exchanged ({_shortage_in(error)}); the processes of the model are out of"
             " step now. Start them anew, with smaller prefix_bytes or fewer max_rows."
         ) from None
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def _shortage_in(error: RuntimeError) -> str:
+    """What an error says of memory that is short; raises it again where it is of something else."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return text
+    if _NO_CPU_MEMORY not in text:
+        raise error
+    return text[text.index(_NO_CPU_MEMORY) :]
 
 
 def peers_of(model: SphinxV) -> Alone:

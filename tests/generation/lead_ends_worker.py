@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from SPHINX_V.generation import runner
 from SPHINX_V.parallel import rank
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 from tests.generation.lead_worker import HELLO, refusal, split_model
@@ -27,6 +28,7 @@ def gone_leader(model: SPHINX_V_Model) -> dict[str, Any]:
     """It leads, says nothing for longer than exchanges of the model may take, answers and dies without a word."""
     if rank():
         return {"said": refusal(model.engine.follow), "again": refusal(model.engine.follow)}
+    runner.HEARTBEAT = SILENCE / 4  # so that it says that it is there
     model.engine.start()
     time.sleep(1.5 * SILENCE)
     return {"text": model.generate_batch([HELLO])[0]}

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,18 @@ def refusal(call: Callable[[], Any]) -> str:
 
 class Shortage:
     """Memory that is short once, on one process: a module raises what CUDA does, at the first input of `length` rows,
-    or at the first one."""
+    or at the first one. `real`: it asks for more than there is."""
 
-    def __init__(self, module: torch.nn.Module, process: int, length: int | None) -> None:
-        self.length, self.over = length, False
+    def __init__(self, module: torch.nn.Module, process: int, length: int | None, real: bool = False) -> None:
+        self.length, self.over, self.real = length, False, real
         if rank() == process:
             module.register_forward_pre_hook(self._look)
 
     def _look(self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         if not self.over and self.length in (None, len(arguments[0])):
             self.over = True
+            if self.real:
+                torch.empty(10**15)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 47.00 MiB.\nMore of it.")
 
 
@@ -128,8 +131,8 @@ def ends(model: SPHINX_V_Model) -> dict[str, Any]:
     next(cancelled)
     cancelled.cancel()
     found: dict[str, Any] = {"cancelled": [cancelled.answer().finish, len(cancelled.answer().ids) < 1500]}
-    late = engine.submit(Request(ENDLESS.turns, max_gen_len=1900, temperature=0.0, timeout=0.3))
-    never = engine.submit(Request(ENDLESS.turns, max_gen_len=1900, temperature=0.0, timeout=1e-9))
+    late = engine.submit(replace(ENDLESS, timeout=0.3))
+    never = engine.submit(replace(ENDLESS, timeout=1e-9))
     kept.append(engine.submit(HELLO))
     found["late"] = [late.answer().finish, never.answer().finish, len(never.answer().ids)]
     damaged = engine.submit(Request([["Z", None]]))
@@ -190,11 +193,11 @@ def main(folder: Path) -> None:
     layer, vision = model.model.llm.layers[1], model.model.vision
     large = len(prepare(model.processor, model.processor.question(PICTURE, BOXES, LARGE.turns), 2048).key)
     # Name → what the leader does, and where memory is short meanwhile.
-    sessions: dict[str, tuple[Callable[[SPHINX_V_Model], Any], tuple[torch.nn.Module, int, int | None] | None]] = {
+    sessions: dict[str, tuple[Callable[[SPHINX_V_Model], Any], tuple[Any, ...] | None]] = {
         "threads": (two_threads, None),
         "ends": (ends, None),
         "short for a prompt on the follower": (short_of_memory, (layer.feed_forward.w1, 1, large)),
-        "short for a prompt on the leader": (short_of_memory, (layer.attention.wk, 0, large)),
+        "short for a prompt on the leader": (short_of_memory, (layer.attention.wk, 0, large, True)),
         "short for views": (short_of_memory, (vision.dinov2, 1, None)),
         "short in a step": (short_of_memory, (layer.attention.wv, 1, 2)),
         "short for texts": (weighed, (layer.feed_forward.w3, 1, None)),
@@ -208,6 +211,7 @@ def main(folder: Path) -> None:
     seen: dict[str, Any] = {
         "views": [(views - expected).abs().max().item(), torch.equal(views, expected)],
         "before": {"totals": totals(model), "text": alone(model, HELLO)},
+        "all ask": [model.engine.submit(replace(ENDLESS, timeout=seconds)).answer().finish for seconds in (1e-9, 0.2)],
         "wrong part": refusal(engine.start if rank() else engine.follow),
     }
     for name, (ask, shortage) in sessions.items():

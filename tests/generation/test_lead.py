@@ -51,10 +51,13 @@ def test_cancelled_late_damaged_and_refused_requests_end_and_the_others_live(lea
 
 @pytest.mark.parametrize("who", ["follower", "leader"])
 def test_a_prompt_for_which_one_process_has_no_memory_fails_on_all_and_the_others_live(leader, ranks, who):
-    short, process = leader[f"short for a prompt on the {who}"], {"leader": 0, "follower": 1}[who]
-    reason = f"(process {process} of the model's {len(ranks)}: CUDA out of memory. Tried to allocate 47.00 MiB)."
+    short = leader[f"short for a prompt on the {who}"]
+    process, reason = {
+        "follower": (1, "CUDA out of memory. Tried to allocate 47.00 MiB"),
+        "leader": (0, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000000 bytes"),
+    }[who]
     assert short["large"].startswith("AnswerError: a prompt of 16")
-    assert short["large"].endswith(f" positions: out of memory {reason}")
+    assert f" positions: out of memory (process {process} of the model's {len(ranks)}: {reason}" in short["large"]
     assert short["small"].startswith(leader["before"]["text"])
     assert short["again"] == [leader["short for views"]["again"][0], leader["before"]["text"]]
 
@@ -77,6 +80,10 @@ def test_texts_for_which_one_process_has_no_memory_are_not_weighed(leader):
     short = leader["short for texts"]
     assert "positions: out of memory (process 1 of the model's" in short["said"]
     assert short["again"] == leader["before"]["totals"]
+
+
+def test_where_all_processes_ask_the_first_one_s_clock_counts(ranks):
+    assert [seen["all ask"] for seen in ranks] == [["timeout", "timeout"]] * len(ranks)
 
 
 def test_a_stop_ends_what_is_there_and_a_drain_lets_it_finish(leader):
