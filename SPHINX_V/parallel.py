@@ -37,34 +37,38 @@ def local_device(device: torch.device | str | None) -> torch.device:
     return torch.device("cuda", index)
 
 
-def check_world(size: int) -> None:
-    """Raises UsageError where not exactly `size` processes run together."""
+def check_world(size: int, copies: int = 1) -> None:
+    """Raises UsageError where not exactly `size` processes run together, or `copies` times as many."""
     from torch import distributed
 
     world = distributed.get_world_size() if distributed.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
     if size < 1:
         raise UsageError(f"tensor_parallel is {size}; give the number of processes, at least 1.")
-    if world != size:
+    if copies < 1:
+        raise UsageError(f"data_parallel is {copies}; give the number of models beside each other, at least 1.")
+    if world != size * copies:
+        beside = f" and data_parallel {copies}" if copies > 1 else ""
         raise UsageError(
-            f"tensor_parallel is {size}, but {world} process{'es run' if world > 1 else ' runs'};"
-            f" start with torchrun --nproc_per_node={size}, or set tensor_parallel to {world}."
+            f"tensor_parallel is {size}{beside}, but {world} process{'es run' if world > 1 else ' runs'};"
+            f" start with torchrun --nproc_per_node={size * copies}, or set tensor_parallel to {world // copies or 1}."
         )
 
 
-def init_mesh(size: int, device_type: str) -> DeviceMesh:
-    """Joins the `size` processes that torchrun started: gloo on CPU, nccl on GPUs.
+def init_mesh(size: int, device_type: str, copies: int = 1) -> DeviceMesh:
+    """Joins the `size` · `copies` processes that torchrun started, gloo on CPU, nccl on GPUs: the mesh of those `size`
+    that share a model with this one.
 
-    Raises UsageError where not exactly `size` processes run.
+    Raises UsageError where not exactly so many processes run.
     """
     from torch import distributed
     from torch.distributed.device_mesh import init_device_mesh
 
-    check_world(size)
+    check_world(size, copies)
     if device_type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
-    return init_device_mesh(device_type, (size,), mesh_dim_names=("tensor",))
+    return init_device_mesh(device_type, (copies, size), mesh_dim_names=("data", "tensor"))["tensor"]
 
 
 def end_process(code: int) -> NoReturn:

@@ -58,6 +58,7 @@ class SPHINX_V_Model:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         tensor_parallel: int = 1,
+        data_parallel: int = 1,
         initialise_missing: str = "none",
         seed: int = 0,
         tokenizer_file: str | os.PathLike[str] | None = None,
@@ -69,12 +70,13 @@ class SPHINX_V_Model:
 
         `device`: by default the GPU where there is one; `dtype`: by default the file's. `tensor_parallel` N: run under
         `torchrun --nproc_per_node=N`; each process then holds its share of the language model, on its own GPU, and all
-        of them must make the same calls. `initialise_missing` ("none", "prompts", "all") says what may be drawn at
-        random, from `seed`, where the checkpoint has no such tensor. `tokenizer_file` takes the place of the folder's
-        `tokenizer.model`; `overrides` changes single sizes, such as {"llm.max_seq_len": 4096}; `replicas` "first"
-        accepts shards that disagree in a tensor that all of them hold. `quantize` "int8" or "int4" stores the language
-        model's weights in so many bits, which takes a half or a quarter of bfloat16's memory and changes answers a
-        little; the other parts stay as they are.
+        of them must make the same calls, or `engine.follow()` the first one. With `data_parallel` M, M · N processes
+        hold M such models: ranks 0 … N-1 the first. `initialise_missing` ("none", "prompts", "all") says what may be
+        drawn at random, from `seed`, where the checkpoint has no such tensor. `tokenizer_file` takes the place of the
+        folder's `tokenizer.model`; `overrides` changes single sizes, such as {"llm.max_seq_len": 4096}; `replicas`
+        "first" accepts shards that disagree in a tensor that all of them hold. `quantize` "int8" or "int4" stores the
+        language model's weights in so many bits, which takes a half or a quarter of bfloat16's memory and changes
+        answers a little; the other parts stay as they are.
 
         Warns (CheckpointWarning) of tensors drawn at random and of unknown ones; `load_report` has all their names.
         Raises CheckpointError, ConfigError, UsageError.
@@ -83,7 +85,7 @@ class SPHINX_V_Model:
         parallelize = None
         if tensor_parallel != 1:
             place = local_device(place.type)
-            parallelize = tensor_parallel_plan(init_mesh(tensor_parallel, place.type))
+            parallelize = tensor_parallel_plan(init_mesh(tensor_parallel, place.type, data_parallel))
         loaded = load_model(
             path,
             device=place,
@@ -123,7 +125,9 @@ class SPHINX_V_Model:
 
     def make_engine(self, options: EngineOptions | None = None) -> Engine:
         """A new engine with limits of one's own in the place of the present one, whose memory goes when nobody uses it
-        any more. Raises UsageError where memory is short."""
+        any more. Raises UsageError where memory is short, and while the present one leads or follows processes."""
+        if self._engine is not None:
+            self._engine.check_not_led("make_engine()")
         self._engine = None  # first, so that its cache does not stand in the way
         self._engine = Engine(self.model, self.processor, options)
         return self._engine
@@ -133,8 +137,11 @@ class SPHINX_V_Model:
         """Logits [T, vocab] float32 of the last T positions of one row, T = text tokens with BOS.
 
         With a picture row 0 stands at `end_vp` and predicts the first token after BOS; without one it is BOS itself.
-        Raises UsageError for several rows and for a sequence longer than the model's context.
+        Raises UsageError for several rows, for a sequence longer than the model's context, and while the engine leads
+        or follows other processes.
         """
+        if self._engine is not None:
+            self._engine.check_not_led("logits()")
         if inputs.batch_size != 1:
             raise UsageError(f"logits() takes one row, got {inputs.batch_size}; call it row by row.")
         text, visual = inputs.token_ids.shape[1], 0 if inputs.pixels is None else self.config.visual_length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from SPHINX_V.errors import UsageError
 from SPHINX_V.model.sphinx_v import SphinxV
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,21 @@ def _key_weight(model: SphinxV) -> object:
     return getattr(model.llm.get_submodule("layers.0.attention.wk"), "weight", None)
 
 
-def is_split(model: SphinxV) -> bool:
-    """True where this process holds a share of the language model (tensor parallelism)."""
-    return hasattr(_key_weight(model), "device_mesh")
+def model_group(model: SphinxV) -> ProcessGroup | None:
+    """The processes that share the language model with this one (tensor parallelism); None where it has all of it."""
+    mesh = getattr(_key_weight(model), "device_mesh", None)
+    return None if mesh is None else mesh.get_group()
 
 
 def fewest(model: SphinxV, count: int) -> int:
     """The least `count` of all processes that share the model."""
-    mesh = getattr(_key_weight(model), "device_mesh", None)
-    if mesh is None:
+    group = model_group(model)
+    if group is None:
         return count
     from torch import distributed
 
     least = torch.tensor(count, device=model.start_img.device)
-    distributed.all_reduce(least, distributed.ReduceOp.MIN, group=mesh.get_group())
+    distributed.all_reduce(least, distributed.ReduceOp.MIN, group=group)
     return int(least)
 
 

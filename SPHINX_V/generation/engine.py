@@ -1,31 +1,32 @@
 """Who is answered when: requests wait in a bounded queue, join the running rows as rows get free, and leave when done.
 
-One round takes in who waits, then computes one token for every running row. `rows` computes, `job` holds a request.
+One round takes in who waits, then computes one token for every running row. `rows` computes, `job` holds a request,
+`queue` those that wait, `runner` has rounds run.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from SPHINX_V.errors import AnswerError, QueueFullError, UsageError
-from SPHINX_V.generation.cache import is_split
+from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.decode import Drawn, draw_first
-from SPHINX_V.generation.job import AnswerStream, Job
-from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish
+from SPHINX_V.generation.job import AnswerStream, Events, Job
+from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish, Options
 from SPHINX_V.generation.prefix import Kept
-from SPHINX_V.generation.prompt import prepare
+from SPHINX_V.generation.prompt import PreparedPrompt, prepare
+from SPHINX_V.generation.queue import Queue
 from SPHINX_V.generation.request import Request
 from SPHINX_V.generation.rows import Rows
+from SPHINX_V.generation.runner import Runner
 from SPHINX_V.generation.sampling import Sampler
 from SPHINX_V.generation.turns import FairLock
+from SPHINX_V.generation.weighing import Weighing, weigh
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.processing.processor import Processor
 
@@ -36,49 +37,38 @@ _LOOK_ON_GPU = 8  # tokens
 class Engine:
     """Answers many requests at a time with one model; each answer is the one that its request gets alone.
 
-    Without `start` rounds run in the threads that wait for answers; then all processes of a tensor-parallel model must
-    make the same calls in the same order. Memory: the cache is allocated here, for as many rows as fit (`stats().rows`,
+    Without `start` rounds run in the threads that wait for answers. Of a model that is split over processes all make an
+    engine; then either all make the same calls in the same order, or the first one calls `start` and is asked, and the
+    others `follow`. Memory: the cache is allocated here, for as many rows as fit (`stats().rows`,
     at most `max_rows`), and belongs to the engine. Raises UsageError where not even one row fits.
     """
 
     def __init__(self, model: SphinxV, processor: Processor, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         self._processor = processor
-        self._model = model
         self.rows = Rows(model, self.options)
         self.squares = Kept(self.options.picture_bytes // 2)
         self._pieces = processor.tokenizer.vocab_size
         self._look = self.options.tokens_per_look or (_LOOK_ON_GPU if self.rows.device.type == "cuda" else 1)
-        self._waiting: deque[Job] = deque()
+        self.queue = Queue(self.options.max_waiting)
         self._joining: list[Job] = []  # out of the queue, and not all of them in their rows yet
         self._running: list[Job] = []  # job i has row i
         self._sampler: Sampler | None = None  # of the running rows
         self._seen: Tensor | None = None  # [rows, vocab]: tokens of a row so far, once a request asks for a penalty
         self._finished = self._failed = self._tokens = self._reused = 0
         self.compute = FairLock()  # held for a round, and for whatever else uses rows
-        self._news = threading.Condition()  # for queue, pieces and ends; never held while computing
-        self._thread: threading.Thread | None = None
-        self._closing = False
+        self._runner = Runner(self, self.rows.peers.link)
 
     # What callers do
 
     def submit(self, request: Request) -> AnswerStream:
         """Puts a request into the queue. Raises UsageError for one that cannot be answered, DataError for a picture
         that cannot be read, QueueFullError where `max_waiting` wait already."""
+        self._runner.check_open()
         options = request.options()
         question = self._processor.question(request.image, request.prompts, request.turns)
-        prompt = prepare(self._processor, question, self.rows.length, options.overflow, self.squares)
-        job = Job(prompt, options, self._processor.tokenizer, self.rows.length)
-        with self._news:
-            if self._closing:
-                raise UsageError("the engine has been stopped; start it again to ask.")
-            if len(self._waiting) >= self.options.max_waiting:
-                raise QueueFullError(
-                    f"{len(self._waiting)} requests wait already, the limit is max_waiting"
-                    f" {self.options.max_waiting}; ask again when some have been answered."
-                )
-            self._waiting.append(job)
-            self._news.notify_all()
+        job = self.job(prepare(self._processor, question, self.rows.length, options.overflow, self.squares), options)
+        self.queue.put(job)
         return AnswerStream(self, job)
 
     def answers(self, requests: Iterable[Request], at_once: int | None = None) -> Iterator[Answer]:
@@ -105,7 +95,7 @@ class Engine:
         return EngineStats(
             rows=rows.count,
             running=len(self._running),
-            waiting=len(self._waiting),
+            waiting=len(self.queue),
             finished=self._finished,
             failed=self._failed,
             tokens=self._tokens,
@@ -119,146 +109,152 @@ class Engine:
     def forget(self) -> None:
         """Drops what is kept of earlier prompts and pictures."""
         with self.compute:
+            if self._runner.lead is not None:
+                self._runner.lead.forget(self.pulse())
             self.rows.forget()
             self.squares.clear()
 
-    @contextmanager
-    def spare_row(self) -> Iterator[int]:
-        """A row of the cache that no request has, for as long as the block lasts; no round runs meanwhile."""
+    def weigh(self, weighing: Weighing) -> list[float]:
+        """The log-probabilities of texts, in a row that no request has; no round runs meanwhile. Raises AnswerError
+        where memory is short."""
+        self._runner.check_open()
+        led = self._runner.lead is not None
         while True:
             with self.compute:
+                if led != (self._runner.lead is not None):
+                    raise UsageError("the engine has been stopped or started meanwhile; ask again.")
                 if len(self._running) < self.rows.count:
-                    yield len(self._running)
-                    return
-                if self._thread is None:
-                    self._round()
+                    if self._runner.lead is not None:
+                        self._runner.lead.weigh(weighing, self.pulse())
+                    return self.weigh_now(weighing)
+                if not self._runner.runs:
+                    self.round()
+
+    @torch.inference_mode()
+    def weigh_now(self, weighing: Weighing) -> list[float]:
+        """`weigh`, by whoever holds `compute` and knows that there is a row."""
+        try:
+            return weigh(self.rows, len(self._running), weighing)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(f"a prompt of {len(weighing.common.key)} positions", error) from None
 
     # What streams ask
 
     def wait_for(self, job: Job) -> None:
         """Returns when `job` has a piece to show or has ended."""
         while True:
-            with self._news:
-                while not (job.pieces or job.ended) and self._thread is not None:
-                    self._news.wait()
+            with self.queue.news:
+                while not (job.pieces or job.ended) and self._runner.runs:
+                    self.queue.news.wait()
                 if job.pieces or job.ended:
                     return
             with self.compute:
-                if not (job.pieces or job.ended) and self._thread is None:
-                    self._round()
+                if not (job.pieces or job.ended) and not self._runner.runs:
+                    self.round()
 
     def cancel(self, job: Job) -> None:
         """Ends a job; its row is free before the next round, and at once where no round is running."""
         job.cancelled = True
-        if self._thread is not None:
-            with self._news:
-                self._news.notify_all()
+        if self._runner.runs:
+            self.queue.tell()
             return
         with self.compute, torch.inference_mode():
-            self._end_overdue()
+            self._begin(self.queue.changes(self._running, timeouts=False))
 
-    def place_of(self, job: Job) -> int | None:
-        """Its place in the queue from 1 on; None where it is not there."""
-        with self._news:
-            return self._waiting.index(job) + 1 if job in self._waiting else None
-
-    # The thread
+    # Who runs rounds
 
     def start(self) -> None:
-        """Runs rounds in a thread of its own as long as there is work, until `stop`."""
-        if self._thread is not None:
-            raise UsageError("the engine has been started already; stop it first.")
-        if is_split(self._model):
-            raise UsageError(
-                "a model that is split over processes answers only calls that all of them make; leave out start()."
-            )
-        with self._news:
-            self._closing = False
-            self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        """Runs rounds in a thread of its own as long as there is work, until `stop`.
+
+        Of a model that is split over processes the first one starts, and leads the others, who `follow`; this returns
+        when they do, and what was kept of earlier requests is dropped. Until `stop` only the engine may use the model.
+        """
+        self._runner.start()
+
+    def follow(self) -> None:
+        """Computes with the process that leads, from its `start` to its `stop`; returns then. Raises AnswerError where
+        that process is gone or has failed: then this one cannot go on either, and should end with an error."""
+        self._runner.follow()
 
     def stop(self, drain: float = 0.0) -> None:
-        """Takes no more requests, lets those that are there finish for up to `drain` seconds, cancels the rest."""
-        thread, end = self._thread, time.monotonic() + drain
-        if thread is None:
-            return
-        with self._news:
-            self._closing = True
-            self._news.wait_for(lambda: not self._busy(), max(0.0, end - time.monotonic()))
-            for job in (*self._waiting, *self._joining, *self._running):
-                job.cancelled = True
-            self._news.notify_all()
-        thread.join()
-        with self._news:
-            self._thread, self._closing = None, False
+        """Takes no more requests, lets those that are there finish for up to `drain` seconds, cancels the rest. Returns
+        when the round that runs at that time is over."""
+        self._runner.stop(drain)
 
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._busy() or self._closing)
-                if self._closing and not self._busy():
-                    return
-            with self.compute:
-                self._round()
+    def check_not_led(self, what: str) -> None:
+        """Raises UsageError for `what`, which uses the model without the engine, while processes are led."""
+        self._runner.check_not_led(what)
 
-    def _busy(self) -> bool:
-        return bool(self._waiting or self._joining or self._running)
+    def busy(self) -> bool:
+        """Is there a request that has not ended?"""
+        return bool(len(self.queue) or self._joining or self._running)
+
+    def job(self, prompt: PreparedPrompt, options: Options) -> Job:
+        """A request that nobody has seen yet."""
+        return Job(prompt, options, self._processor.tokenizer, self.rows.length)
+
+    def pulse(self) -> int:
+        """A number that is the same on processes which have drawn the same tokens in the same rows."""
+        return hash(tuple((len(job.ids), job.ids[-1]) for job in self._running))
+
+    def fail_all(self, error: BaseException) -> None:
+        """Nobody may wait for what will never come."""
+        broken = AnswerError(f"the engine failed while this was answered ({type(error).__name__}: {error}).")
+        with self.queue.news:
+            for job in (*self._running, *self._joining, *self.queue.clear()):
+                if not job.ended:
+                    job.error, self._failed = broken, self._failed + 1
+            self._running, self._joining, self._sampler = [], [], None
+            self.queue.news.notify_all()
 
     # A round
 
     @torch.inference_mode()
-    def _round(self) -> None:
+    def round(self, events: Events | None = None) -> None:
+        """One round, by whoever holds `compute`. `events`: what it begins with, where another process says."""
         try:
-            self._end_overdue()
+            self._begin(self._events() if events is None else events)
             self._join()
             if self._running:
                 self._step()
-        except BaseException as error:  # nobody may wait for what will never come
-            broken = AnswerError(f"the engine failed while this was answered ({type(error).__name__}: {error}).")
-            with self._news:
-                for job in (*self._running, *self._joining, *self._waiting):
-                    if not job.ended:
-                        job.error, self._failed = broken, self._failed + 1
-                self._running, self._joining, self._sampler = [], [], None
-                self._waiting.clear()
-                if self._thread is threading.current_thread():
-                    self._thread = None  # whoever waits for later requests runs the rounds
-                self._news.notify_all()
+        except BaseException as error:
+            self.fail_all(error)
             raise
 
-    def _end_overdue(self) -> None:
-        """Ends what was cancelled or has no time left."""
-        now = time.monotonic()
-        with self._news:  # others put requests into the queue meanwhile
-            jobs = [*self._waiting, *self._running]
-        for job in jobs:
-            why: Finish | None = None
-            if job.cancelled:
-                why = "cancelled"
-            elif job.deadline is not None and now >= job.deadline:
-                why = "timeout"
-            if why is not None and not job.ended:
-                self._finish(job, why)
+    def _events(self) -> Events:
+        lead = self._runner.lead
+        if lead is None:
+            return self.queue.changes(self._running, link=self.rows.peers.link)
+        events = self.queue.changes(self._running)
+        lead.round(events, self.pulse())
+        return events
+
+    def _begin(self, events: Events) -> None:
+        self.queue.admit(events.arrived)
+        for job, why in events.ended:
+            self._finish(job, why)
 
     def _join(self) -> None:
-        with self._news:
-            room = self.rows.count - len(self._running)
-            if self._running:
-                room = min(room, _JOIN_AT_ONCE)
-            self._joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        room = self.rows.count - len(self._running)
+        if self._running:
+            room = min(room, _JOIN_AT_ONCE)
+        with self.queue.news:  # in one go, so that who asks whether the engine is busy sees them here or there
+            self._joining = self.queue.take(room)
         if not self._joining:
             return
         try:
-            pictures = self.rows.encode([job.prompt for job in self._joining])
+            with self.rows.together():
+                pictures = self.rows.encode([job.prompt for job in self._joining])
         except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
             pictures = {}
         for job in self._joining:
             row = len(self._running)
             try:
-                logits, job.cached = self.rows.fill(row, job.prompt, pictures)
+                with self.rows.together():
+                    logits, job.cached = self.rows.fill(row, job.prompt, pictures)
             except torch.OutOfMemoryError as error:
-                reason = str(error).partition("\n")[0]
-                self._fail(job, AnswerError(f"a prompt of {len(job.prompt.key)} positions: out of memory ({reason})."))
+                self.rows.discard(row, job.prompt.key)
+                self._fail(job, _out_of_memory(f"a prompt of {len(job.prompt.key)} positions", error))
                 continue
             self._reused += job.cached
             self._running.append(job)
@@ -306,14 +302,16 @@ class Engine:
                 if why is not None:
                     ends.append((job, why))
                     break
+        short = self.rows.shortage() if broken else None
         # Rows change places here, so not before.
         for job, error in broken:
+            if short is not None:
+                error = _out_of_memory(f"token {len(job.ids) + 1} of the answer", short)
             self.rows.discard(self._running.index(job), job.prompt.key)
             self._fail(job, error)
         for job, why in ends:
             self._finish(job, why)
-        with self._news:
-            self._news.notify_all()
+        self.queue.tell()
 
     def _mark_seen(self, row: int, ids: Sequence[int]) -> None:
         """Notes the tokens of a new row's prompt, from the first request on that asks for a penalty."""
@@ -326,26 +324,23 @@ class Engine:
 
     def _finish(self, job: Job, why: Finish) -> None:
         if job in self._running and job.ids:
-            self.rows.keep(self._running.index(job), job.key)
+            with suppress(torch.OutOfMemoryError), self.rows.together():
+                self.rows.keep(self._running.index(job), job.key)
         self._leave(job)
         self._finished += 1
         job.finish(why)
-        with self._news:
-            self._news.notify_all()
+        self.queue.tell()
 
     def _fail(self, job: Job, error: AnswerError) -> None:
         self._leave(job)
         self._failed += 1
         job.error = error
-        with self._news:
-            self._news.notify_all()
+        self.queue.tell()
 
     def _leave(self, job: Job) -> None:
         """The job's row is free; the last row moves into its place, so that running rows stay side by side."""
         if job not in self._running:
-            with self._news:
-                if job in self._waiting:
-                    self._waiting.remove(job)
+            self.queue.remove(job)
             return
         row, last = self._running.index(job), len(self._running) - 1
         if row != last:
@@ -355,3 +350,8 @@ class Engine:
         self._running[row] = self._running[last]
         self._running.pop()
         self._sampler = None
+
+
+def _out_of_memory(what: str, reason: BaseException | str) -> AnswerError:
+    first = str(reason).partition("\n")[0].rstrip(".")
+    return AnswerError(f"{what}: out of memory ({first}).")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -32,6 +33,7 @@ class Job:
         self.deadline = None if options.timeout is None else time.monotonic() + options.timeout
         self.cancelled = False
         self.cached = 0
+        self.number = -1  # by which processes that share a model call it
         self.ids: list[int] = []
         self.pieces: deque[str] = deque()
         self.answer: Answer | None = None
@@ -94,6 +96,14 @@ class Job:
             self.pieces.append(text)
 
 
+@dataclass(frozen=True)
+class Events:
+    """What a round begins with: requests that join the queue, and requests that end, and why."""
+
+    arrived: Sequence[Job] = ()
+    ended: Sequence[tuple[Job, Finish]] = ()
+
+
 class AnswerStream:
     """The answer to one request as it comes: iterating yields new text, all of it joined is `answer().text`.
 
@@ -135,4 +145,4 @@ class AnswerStream:
     @property
     def place(self) -> int | None:
         """Its place among those that wait, 1 for the next; None once it runs or has ended."""
-        return self._engine.place_of(self._job)
+        return self._engine.queue.place_of(self._job)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-import torch
-
 from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.prompt import check_room, prepare
+from SPHINX_V.generation.weighing import Weighing
 from SPHINX_V.processing.conversation import Turn, clean
 from SPHINX_V.processing.processor import Processor
 
@@ -25,7 +24,6 @@ class Likelihood:
     tokens: int
 
 
-@torch.inference_mode()
 def likelihoods(
     engine: Engine,
     processor: Processor,
@@ -53,23 +51,15 @@ def likelihoods(
     alike = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(ids for ids, _ in sequences))))
     shared = max(1, min(alike, *(places[0] for _, places in sequences)) - 1)
     common = replace(prompt, key=replace(prompt.key, ids=tuple(sequences[0][0][:shared])))
-    found = []
-    with engine.spare_row() as row:
-        rows.fill(row, common, rows.encode([common]))
-        for ids, places in sequences:
-            table = rows.follow(row, visual + shared, ids[shared:]).float().log_softmax(-1)
-            before = torch.tensor([place - 1 - shared for place in places], device=table.device)
-            targets = torch.tensor([ids[place] for place in places], device=table.device)
-            chosen = table[before].gather(1, targets.unsqueeze(1))
-            found.append(Likelihood(float(chosen.sum(dtype=torch.float64)), len(places)))
-        for text, one in zip(continuations, found, strict=True):
-            if not math.isfinite(one.total):
-                rows.discard(row, common.key)
-                raise AnswerError(
-                    f"the log-probability of {text!r} is not finite ({one.total}); weights or picture are damaged, or"
-                    " float32 is needed."
-                )
-    return found
+    texts = [(tuple(ids[shared:]), tuple(place - shared for place in places)) for ids, places in sequences]
+    totals = engine.weigh(Weighing(common, texts))
+    for text, total in zip(continuations, totals, strict=True):
+        if not math.isfinite(total):
+            raise AnswerError(
+                f"the log-probability of {text!r} is not finite ({total}); weights or picture are damaged, or float32"
+                " is needed."
+            )
+    return [Likelihood(total, len(places)) for total, (_, places) in zip(totals, texts, strict=True)]
 
 
 def _sequence(processor: Processor, turns: Sequence[Turn], answer: str) -> tuple[list[int], list[int]]:

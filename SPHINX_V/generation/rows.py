@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.cache import RowCache, fewest, is_split, prompt_span, row_bytes
+from SPHINX_V.generation.cache import RowCache, fewest, prompt_span, row_bytes
 from SPHINX_V.generation.decode import Decoder
 from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.peers import AgreedShortage, peers_of
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
-from SPHINX_V.generation.program import Program
 from SPHINX_V.generation.prompt import PreparedPrompt
 from SPHINX_V.model.sphinx_v import SphinxV
-from SPHINX_V.processing.image import normalise
 
 _CPU_SHARE, _GPU_SHARE = 0.5, 0.8  # of the free memory: the rest is for activations, and on a CPU for others
 _LEAST_PREFIXES = 512 * 2**20
@@ -39,13 +39,14 @@ class Rows:
         kept = _planned_prefixes(model, options)
         self.count = _planned_rows(model, options, self.length, kept)
         self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)
-        self.program = Program(model.llm)
+        self.peers = peers_of(model)
+        self.program = self.peers.program
         self.decoder = Decoder(
             self.program,
             self.cache,
             self.device,
             # The kernels of a split layer are not all launched by this process.
-            static=options.cuda_graphs and self.device.type == "cuda" and not is_split(model),
+            static=options.cuda_graphs and self.device.type == "cuda" and self.peers.link is None,
         )
         self.prefixes = PrefixStore(kept)
         self.pictures = Kept(options.picture_bytes // 2)
@@ -72,8 +73,7 @@ class Rows:
         names = list(missing)
         for at in range(0, len(names), _PICTURES_AT_ONCE):
             some = names[at : at + _PICTURES_AT_ONCE]
-            pixels = normalise(torch.stack([missing[name] for name in some]).to(self.device))
-            blocks = self._model.image_block(self._model.encode_image(pixels)).to(self.dtype)
+            blocks = self.peers.blocks(torch.stack([missing[name] for name in some])).to(self.dtype)
             for name, block in zip(some, blocks):
                 found[name] = block.clone()
                 self.pictures.put(name, found[name])
@@ -128,6 +128,24 @@ class Rows:
         0 · NaN is NaN: for the prompt's own earlier positions, which others may share, and for who has the row next."""
         self.cache.clear(row)
         self.prefixes.drop(key)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that all processes go through alike: a torch.OutOfMemoryError in it on one is raised on all of them.
+        What is kept, which may differ by then, is dropped."""
+        try:
+            with self.peers.together():
+                yield
+        except AgreedShortage:
+            self.forget()
+            raise
+
+    def shortage(self) -> str | None:
+        """Why the results of a step are not finite, where it is that memory was short on a process."""
+        short = self.peers.shortage()
+        if short is not None:
+            self.forget()
+        return short
 
     def forget(self) -> None:
         """Drops kept prompts and pictures."""

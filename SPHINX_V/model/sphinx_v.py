@@ -38,13 +38,18 @@ class SphinxV(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Pictures [B, 3, H, H] → tokens [B, 5, Q + 1 + grid², D], Q-Former's first, without tags."""
-        batch = pixels.shape[0]
-        mixed, queries = self.vision(split_views(pixels).flatten(0, 1))
+        views = split_views(pixels)
+        tokens = self.encode_views(views.flatten(0, 1), torch.arange(NUM_VIEWS, device=views.device).repeat(len(views)))
+        return tokens.unflatten(0, views.shape[:2])
+
+    def encode_views(self, views: Tensor, places: Tensor) -> Tensor:
+        """Single views [N, 3, V, V] → their tokens [N, Q + 1 + grid², D]; `places` [N] says which of a picture's five
+        views each of them is."""
+        mixed, queries = self.vision(views)
         patches = self.visual_proj(mixed)
         if self.config.vision.position_features:
-            patches = patches + self.patch_places().to(patches.dtype).repeat(batch, 1, 1)
-        tokens = torch.cat([self.qformer_proj(queries), patches], dim=1)
-        return tokens.unflatten(0, (batch, NUM_VIEWS))
+            patches = patches + self.patch_places().to(patches.dtype)[places]
+        return torch.cat([self.qformer_proj(queries), patches], dim=1)
 
     def patch_places(self) -> Tensor:
         """What every patch's place adds to its token [5, 1 + grid², D].

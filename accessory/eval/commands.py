@@ -50,13 +50,13 @@ def this_shard(tensor_parallel: int) -> Shard:
     from accessory.eval.predict import Shard
 
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if tensor_parallel == 1:
-        return Shard(rank, size)
-    if tensor_parallel != size:
+    if tensor_parallel < 1 or size % tensor_parallel:
         raise UsageError(
-            f"tensor_parallel is {tensor_parallel}, but {size} processes run; they hold one model together."
+            f"tensor_parallel is {tensor_parallel}, but {size} process{'es run' if size > 1 else ' runs'}; so many hold"
+            f" one model together, so start {max(tensor_parallel, 1)} of them or a multiple of that."
         )
-    return Shard(0, 1, writes=rank == 0)
+    copies = size // tensor_parallel
+    return Shard(rank // tensor_parallel, copies, writes=rank % tensor_parallel == 0)
 
 
 def load_checkpoint(options: EvalOptions) -> SPHINX_V_Model:
@@ -70,6 +70,7 @@ def load_checkpoint(options: EvalOptions) -> SPHINX_V_Model:
         dtype=None if options.dtype is None else getattr(torch, options.dtype),
         tensor_parallel=options.tensor_parallel,
         quantize=options.quantize,
+        data_parallel=1 if options.tensor_parallel == 1 else this_shard(options.tensor_parallel).size,
     )
 
 

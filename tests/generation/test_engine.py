@@ -1,6 +1,8 @@
 """The engine: ends, limits, streams, queues and batches, on the golden and on models that say what they are told."""
 
 import copy
+import threading
+import time
 
 import pytest
 import torch
@@ -301,6 +303,31 @@ def test_a_stop_lets_those_that_run_finish(engine, golden_model, golden_processo
     stream = engine.submit(HELLO)
     engine.stop(drain=60.0)
     assert stream.answer().ids == alone(golden_model, golden_processor, HELLO).ids
+
+
+def test_a_stop_ends_what_joins_at_that_moment_with_its_round(golden_model, golden_processor, golden):
+    model = copy.deepcopy(golden_model)
+    encoding, stopping = threading.Event(), threading.Event()
+
+    def wait(module, arguments):
+        encoding.set()
+        assert stopping.wait(60)
+
+    model.vision.register_forward_pre_hook(wait)
+    engine = Engine(model, golden_processor, EngineOptions(max_rows=2))
+    engine.start()
+    streams = [engine.submit(Request([[text, None]], None, golden / "image.png", 900, 0.0)) for text in "abc"]
+    assert encoding.wait(60)
+    stop = threading.Thread(target=engine.stop)
+    stop.start()
+    while not engine.queue.closing:
+        time.sleep(0.001)
+    stopping.set()
+    stop.join()
+    for stream in streams:
+        assert stream.answer().finish == "cancelled"
+        assert len(stream.answer().ids) <= 2, "one token of the prompt, and one step of the same round"
+    assert engine.stats().running == engine.stats().waiting == 0
 
 
 def test_weights_stay_the_model_s_own_and_can_still_be_trained(golden_model, golden_processor):

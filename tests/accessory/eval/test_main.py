@@ -82,7 +82,7 @@ FAULTS = [
     (["--data_root", "absent"], "has neither small.json"),
     (["--image_root", "absent"], "image root absent: no such folder"),
     (["--checkpoint", "absent"], "CheckpointError: absent: no such checkpoint folder"),
-    (["--tensor_parallel", "2"], "tensor_parallel is 2, but 1 processes run"),
+    (["--tensor_parallel", "2"], "tensor_parallel is 2, but 1 process runs"),
     (["--device", "nowhere"], "device is 'nowhere'"),
 ]
 

@@ -86,3 +86,17 @@ def test_processes_that_hold_one_model_together_write_one_file(tmp_path, undistu
     lines = (tmp_path / "out" / "small.jsonl").read_bytes().splitlines()
     assert len(set(lines) & set(undisturbed.splitlines())) > ITEMS // 2
     assert len(lines) == ITEMS
+
+
+@pytest.mark.slow
+def test_two_models_of_two_processes_each_write_what_one_such_model_writes(tmp_path):
+    """Items are shared out by models, so answers are the same to the bit; each model's first process writes."""
+    written = []
+    for processes, out in ((2, "one"), (4, "two")):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        done = finished([*torchrun, *command(tmp_path, out, "--tensor_parallel", "2")])
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / out / "small.jsonl").read_bytes())
+        assert sorted(one.name for one in (tmp_path / out).iterdir()) == ["small.jsonl", "small.record.json"]
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) == ITEMS
