@@ -1,0 +1,1 @@
+"""Demos: the drawing canvas, and what stands around it."""
