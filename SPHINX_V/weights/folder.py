@@ -15,7 +15,7 @@ from SPHINX_V.config import SphinxVConfig, parse_config
 from SPHINX_V.errors import CheckpointError, ConfigError, UsageError
 from SPHINX_V.weights.entries import UNUSED_PREFIX, Entry, as_entries
 from SPHINX_V.weights.publish import new_folder
-from SPHINX_V.weights.tensor_files import SAFETENSORS_DTYPES, TensorFile, TensorInfo, copy_narrowed, read_json
+from SPHINX_V.weights.tensor_files import SAFETENSORS_DTYPES, TensorFile, TensorInfo, read_json
 
 FORMAT = "sphinx_v"
 VERSION = 1
@@ -81,7 +81,8 @@ class FolderFiles:
 
     def copy_part(self, name: str, target: Tensor, dimension: int = 0, start: int = 0) -> None:
         """Fills `target` with the tensor from `start` on along `dimension`."""
-        copy_narrowed(target, self.read(name), dimension, start)
+        stored = self._stored(name)
+        self._file_of[stored].copy_into(stored, target, dimension, start)
 
     def where(self, name: str) -> str:
         """For messages: file and name there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,9 @@ from SPHINX_V.weights.tensor_files import unreadable
 
 InitialiseMissing = Literal["none", "prompts", "all"]
 Replicas = Literal["check", "first"]
+
+# Tensors that are read at once. Each thread holds at most `byte_ranges.STAGE_BYTES` beside the model.
+READERS = 4
 
 # Comparing every replica would read the frozen encoders once per shard; small tensors tell two trainings apart as well.
 _REPLICA_BYTES = 1 << 20
@@ -315,14 +319,27 @@ def _fill(
 ) -> LoadReport:
     targets = model.state_dict()
     names = [name for name in checkpoint.shapes() if name in targets or name in low_bits]
+    straight = {name: targets[name] for name in names if name in targets and not is_distributed(targets[name])}
+    _copy_straight(checkpoint, straight)
     with torch.no_grad():
         for name in names:
             if name in low_bits:
                 low_bits[name].fill(checkpoint.read(name))
-            elif is_distributed(targets[name]):
+            elif name not in straight:
                 copy_local(targets[name], checkpoint.read(name))
-            else:
-                checkpoint.source.copy_part(name, targets[name])
     if missing:
         initialise_tensors(model, missing, seed)
     return LoadReport(checkpoint.kind, len(names), missing, missing, checkpoint.unused, checkpoint.unknown, dtype)
+
+
+def _copy_straight(checkpoint: Checkpoint, targets: Mapping[str, Tensor]) -> None:
+    """Reads whole tensors into their places, `READERS` at a time; of several errors the first in order is raised."""
+    inference = torch.is_inference_mode_enabled()  # known to each thread for itself
+
+    def copy(name: str) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            checkpoint.source.copy_part(name, targets[name])
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="weights") as pool:
+        for _ in pool.map(copy, targets):
+            pass

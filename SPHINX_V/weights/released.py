@@ -152,7 +152,10 @@ class ReleasedShards:
     def copy_part(self, name: str, target: Tensor, dimension: int = 0, start: int = 0) -> None:
         """Fills `target` with the tensor from `start` on along `dimension`, shard by shard: nothing is put together."""
         stored = self._stored[name]
-        if stored.split is None or (stored.split != dimension and target.shape != self.tensors[name].shape):
+        if stored.split is None:
+            stored.file.copy_into(stored.name, target, dimension, start, lead=stored.lead)
+            return
+        if stored.split != dimension and target.shape != self.tensors[name].shape:
             copy_narrowed(target, self.read(name), dimension, start)
             return
         end, here = start + target.shape[stored.split], 0
@@ -160,8 +163,8 @@ class ReleasedShards:
             length = file.tensors[stored.name].shape[stored.split]
             first, last = max(start, here), min(end, here + length)
             if first < last:
-                part = file.read(stored.name).narrow(stored.split, first - here, last - first)
-                target.narrow(stored.split, first - start, last - first).copy_(part)
+                part = target.narrow(stored.split, first - start, last - first)
+                file.copy_into(stored.name, part, stored.split, first - here)
             here += length
 
     def where(self, name: str) -> str:

@@ -9,12 +9,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from SPHINX_V.errors import CheckpointError
+from SPHINX_V.weights.byte_ranges import copy_stored, mapped_places, safetensors_places
 
 # Pages of a mapped file count as resident memory until the mapping goes, so a mapping is dropped after this much.
 # Opening again costs a quarter of a second for the 13B's 2,364 names, hence the share of the file's own size.
@@ -76,6 +78,8 @@ class TensorFile:
         self._open = _open_safetensors if path.suffix == ".safetensors" else _open_torch
         self._budget = max(_SMALLEST_BUDGET, size // _BUDGET_SHARE)
         self._touched = 0
+        self._lock = RLock()
+        self._places: dict[str, int] | None = None
         self._view = self._open(path)
         self.tensors: dict[str, TensorInfo] = dict(self._view.infos())
 
@@ -88,16 +92,46 @@ class TensorFile:
     def read(self, name: str) -> Tensor:
         """The tensor on the CPU. It may be a view of the mapped file: copy it, do not keep or change it."""
         size = self.tensors[name].nbytes
-        if self._touched and self._touched + size > self._budget:
-            self._view = self._open(self.path)
-            self._touched = 0
-        self._touched += size
-        return self._view.read(name)
+        with self._lock:
+            if self._touched and self._touched + size > self._budget:
+                self._view = self._open(self.path)
+                self._touched = 0
+            self._touched += size
+            return self._view.read(name)
+
+    def copy_into(self, name: str, target: Tensor, dimension: int = 0, first: int = 0, lead: int = 0) -> None:
+        """Fills `target` with what it holds of a tensor, from `first` on along `dimension`, converting its type.
+
+        `lead` singleton dimensions in front of the stored tensor count for nothing. Several threads may do so at once.
+        """
+        shape = self.tensors[name].shape[lead:]
+        place = self._place(name)
+        if place is None:
+            copy_narrowed(target, self.read(name).reshape(shape), dimension, first)
+            return
+        try:
+            copy_stored(self.path, place, shape, self.tensors[name].dtype, target, dimension, first)
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
+    def _place(self, name: str) -> int | None:
+        """Where the tensor's bytes begin in the file; None where that is not known."""
+        with self._lock:
+            if self._places is None:
+                try:
+                    self._places = self._view.places()
+                except OSError as error:
+                    raise unreadable(self.path, error) from None
+            return self._places.get(name)
 
 
 class _TorchView:
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        self._path = path
         self._tensors = tensors
+
+    def places(self) -> dict[str, int]:
+        return mapped_places(self._path, self._tensors)
 
     def infos(self) -> Iterator[tuple[str, TensorInfo]]:
         for name, tensor in self._tensors.items():
@@ -111,6 +145,9 @@ class _SafetensorsView:
     def __init__(self, path: Path, file: Any) -> None:
         self._path = path
         self._file = file
+
+    def places(self) -> dict[str, int]:
+        return safetensors_places(self._path)
 
     def infos(self) -> Iterator[tuple[str, TensorInfo]]:
         for name in self._file.keys():  # noqa: SIM118 - the handle is no mapping
@@ -136,7 +173,7 @@ def _open_safetensors(path: Path) -> _SafetensorsView:
 
 
 def _open_torch(path: Path) -> _TorchView:
-    return _TorchView(_tensors_only(path, _load_torch(path)))
+    return _TorchView(path, _tensors_only(path, _load_torch(path)))
 
 
 def _load_torch(path: Path) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from SPHINX_V.weights.byte_ranges import STAGE_BYTES
+from SPHINX_V.weights.load import READERS
 from tests.weights import small
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +79,31 @@ def test_conversion_to_a_folder_holds_tensors(measured):
 def test_loading_holds_the_model_and_not_its_file(measured):
     grown, _, tensor, total = measured
     assert 0.9 * total < grown["load"] < 1.15 * total + tensor
+
+
+# In another type each tensor goes through a stage: float64 makes the model twice as large as its files.
+CONVERTED = """
+import sys, torch
+torch.set_num_threads(1)
+from SPHINX_V.weights.load import load_model
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+load_model(sys.argv[1], dtype=torch.float64)
+before = peak()
+load_model(sys.argv[2], dtype=torch.float64)
+print(peak() - before)
+"""
+
+
+def test_loading_in_another_type_holds_the_model_and_a_stage_per_reader(golden, measured):
+    _, folder, tensor, total = measured
+    command = [sys.executable, "-c", CONVERTED, str(golden), str(folder / "source")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, stages = int(done.stdout), READERS * STAGE_BYTES
+    assert 0.95 * 2 * total < grown < 1.05 * 2 * total + stages + tensor
+    # A second copy, of the files or of the model, would show.
+    assert stages + tensor < total / 4
