@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from SPHINX_V.model.init import initialise
 from SPHINX_V.model.lowbit import PRECISIONS, LowBitLinear, Precision, use_low_bits
 from SPHINX_V.model.sphinx_v import SphinxV
 from SPHINX_V.weights.checkpoint import Checkpoint, few, open_checkpoint
-from SPHINX_V.weights.local_part import copy_local, is_distributed, local_tensor
+from SPHINX_V.weights.local_part import copy_local, is_distributed, local_region, local_tensor
 from SPHINX_V.weights.names import PROMPT_PARTS
 from SPHINX_V.weights.tensor_files import unreadable
 
@@ -319,7 +319,7 @@ def _fill(
 ) -> LoadReport:
     targets = model.state_dict()
     names = [name for name in checkpoint.shapes() if name in targets or name in low_bits]
-    straight = {name: targets[name] for name in names if name in targets and not is_distributed(targets[name])}
+    straight = {name: place for name in names if name in targets and (place := _straight(targets[name])) is not None}
     _copy_straight(checkpoint, straight)
     with torch.no_grad():
         for name in names:
@@ -332,14 +332,28 @@ def _fill(
     return LoadReport(checkpoint.kind, len(names), missing, missing, checkpoint.unused, checkpoint.unknown, dtype)
 
 
-def _copy_straight(checkpoint: Checkpoint, targets: Mapping[str, Tensor]) -> None:
-    """Reads whole tensors into their places, `READERS` at a time; of several errors the first in order is raised."""
+class _Place(NamedTuple):
+    """Memory that holds a tensor from `start` on along `dimension`."""
+
+    memory: Tensor
+    dimension: int
+    start: int
+
+
+def _straight(target: Tensor) -> _Place | None:
+    """The memory of this process for a tensor, where that is one stretch of it."""
+    region = local_region(target)
+    return None if region is None else _Place(local_tensor(target), *region)
+
+
+def _copy_straight(checkpoint: Checkpoint, places: Mapping[str, _Place]) -> None:
+    """Reads tensors into their places, `READERS` at a time; of several errors the first in order is raised."""
     inference = torch.is_inference_mode_enabled()  # known to each thread for itself
 
     def copy(name: str) -> None:
         with torch.inference_mode(inference), torch.no_grad():
-            checkpoint.source.copy_part(name, targets[name])
+            checkpoint.source.copy_part(name, *places[name])
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="weights") as pool:
-        for _ in pool.map(copy, targets):
+        for _ in pool.map(copy, places):
             pass

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from SPHINX_V.errors import CheckpointError
 from SPHINX_V.weights import names
-from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo, copy_narrowed
+from SPHINX_V.weights.tensor_files import TensorFile, TensorInfo
 
 _RELEASED = re.compile(r"consolidated\.(\d+)-of-(\d+)\.model\.pth")
 _META = re.compile(r"consolidated\.(\d+)\.pth")
@@ -155,16 +155,15 @@ class ReleasedShards:
         if stored.split is None:
             stored.file.copy_into(stored.name, target, dimension, start, lead=stored.lead)
             return
-        if stored.split != dimension and target.shape != self.tensors[name].shape:
-            copy_narrowed(target, self.read(name), dimension, start)
-            return
-        end, here = start + target.shape[stored.split], 0
+        end, here = start + target.shape[dimension], 0
         for file in self.files:
             length = file.tensors[stored.name].shape[stored.split]
             first, last = max(start, here), min(end, here + length)
-            if first < last:
-                part = target.narrow(stored.split, first - start, last - first)
-                file.copy_into(stored.name, part, stored.split, first - here)
+            if stored.split != dimension:
+                file.copy_into(stored.name, target.narrow(stored.split, here, length), dimension, start)
+            elif first < last:
+                part = target.narrow(dimension, first - start, last - first)
+                file.copy_into(stored.name, part, dimension, first - here)
             here += length
 
     def where(self, name: str) -> str:
