@@ -18,11 +18,6 @@ from torch import Tensor
 from SPHINX_V.errors import CheckpointError
 from SPHINX_V.weights.byte_ranges import copy_stored, mapped_places, safetensors_places
 
-# Pages of a mapped file count as resident memory until the mapping goes, so a mapping is dropped after this much.
-# Opening again costs a quarter of a second for the 13B's 2,364 names, hence the share of the file's own size.
-_SMALLEST_BUDGET = 4 << 20
-_BUDGET_SHARE = 64
-
 # In PyTorch's refusal of a pickle: the name of what is no tensor.
 _FOREIGN = re.compile(r"GLOBAL (\S+)")
 
@@ -71,16 +66,12 @@ class TensorFile:
         try:
             if not path.is_file():
                 raise CheckpointError(f"{path}: there is no such file.")
-            size = path.stat().st_size
             path.open("rb").close()  # what the system refuses is told apart from what is damaged
         except OSError as error:
             raise unreadable(path, error) from None
-        self._open = _open_safetensors if path.suffix == ".safetensors" else _open_torch
-        self._budget = max(_SMALLEST_BUDGET, size // _BUDGET_SHARE)
-        self._touched = 0
+        self._view = _open_safetensors(path) if path.suffix == ".safetensors" else _open_torch(path)
         self._lock = RLock()
         self._places: dict[str, int] | None = None
-        self._view = self._open(path)
         self.tensors: dict[str, TensorInfo] = dict(self._view.infos())
 
     def __contains__(self, name: str) -> bool:
@@ -90,14 +81,14 @@ class TensorFile:
         return iter(self.tensors)
 
     def read(self, name: str) -> Tensor:
-        """The tensor on the CPU. It may be a view of the mapped file: copy it, do not keep or change it."""
-        size = self.tensors[name].nbytes
-        with self._lock:
-            if self._touched and self._touched + size > self._budget:
-                self._view = self._open(self.path)
-                self._touched = 0
-            self._touched += size
+        """The tensor on the CPU. It may be a view of the file as a whole: copy it, do not keep or change it."""
+        info = self.tensors[name]
+        if self._place(name) is None:
             return self._view.read(name)
+        # Pages of a mapped file would count as memory of this process for as long as it is mapped.
+        tensor = torch.empty(info.shape, dtype=info.dtype, device="cpu")
+        self.copy_into(name, tensor)
+        return tensor
 
     def copy_into(self, name: str, target: Tensor, dimension: int = 0, first: int = 0, lead: int = 0) -> None:
         """Fills `target` with what it holds of a tensor, from `first` on along `dimension`, converting its type.
@@ -107,7 +98,7 @@ class TensorFile:
         shape = self.tensors[name].shape[lead:]
         place = self._place(name)
         if place is None:
-            copy_narrowed(target, self.read(name).reshape(shape), dimension, first)
+            copy_narrowed(target, self._view.read(name).reshape(shape), dimension, first)
             return
         try:
             copy_stored(self.path, place, shape, self.tensors[name].dtype, target, dimension, first)

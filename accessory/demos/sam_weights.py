@@ -76,7 +76,7 @@ def load_sam(path: str | os.PathLike[str], device: torch.device | str) -> Any:
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file or folder; {_ACCEPTED}.")
-    model = _from_folder(path) if path.is_dir() else _from_file(path)
+    model = _from_folder(path) if path.is_dir() else _from_file(path, device)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -124,7 +124,7 @@ def _from_folder(path: Path) -> Any:
     return model
 
 
-def _from_file(path: Path) -> Any:
+def _from_file(path: Path, device: torch.device | str) -> Any:
     from transformers import SamModel
 
     if path.suffix == ".safetensors":
@@ -147,8 +147,9 @@ def _from_file(path: Path) -> Any:
                 f"{path}: tensor {original} has the shape {list(file.tensors[original].shape)}, by the others it would"
                 f" be {list(wanted[name])}; {_ACCEPTED}."
             )
-    # A copy of each: `read` gives views of the mapped file.
-    state = {name: file.read(original).to(torch.float32, copy=True) for name, original in originals.items()}
+    state = {name: torch.empty(wanted[name], dtype=torch.float32, device=device) for name in originals}
+    for name, original in originals.items():
+        file.copy_into(original, state[name])
     model.load_state_dict({**state, _TIED: state[_SHARED]}, assign=True)
     model.tie_weights()
     return model
