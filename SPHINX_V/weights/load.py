@@ -1,4 +1,4 @@
-"""From a checkpoint to a model in memory: everything is checked first, then each tensor goes straight to its place."""
+"""From a checkpoint to a model: all is checked first, then tensors go straight to their places, a few at once."""
 
 from __future__ import annotations
 
