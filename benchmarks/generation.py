@@ -110,9 +110,15 @@ def decoding(
         )
         return [int(token) for token in out[0]]
 
+    def read_once() -> Numbers:
+        """What a step must do at least: read the weights, here by a sum, which does little else."""
+        weights = [parameter.data.view(-1) for name, parameter in network.llm.named_parameters() if "tok_" not in name]
+        seconds, _ = timed(CPU, lambda: [weight.sum() for weight in weights])
+        return {"tokens_per_second": 1 / seconds}
+
     ways: dict[str, Callable[[], list[int]]] = {"engine": lambda: engine(model), "loop": loop, "transformers": generate}
     ways |= {f"engine_{bits}": lambda of=of: engine(of) for bits, of in low_bits.items()}  # type: ignore[misc]
-    return {name: rate(name, work) for name, work in ways.items()}
+    return {**{name: rate(name, work) for name, work in ways.items()}, "weights_read_once": read_once}
 
 
 def pictures(count: int) -> list[Any]:
@@ -198,6 +204,9 @@ def measure(size: str, dtype: torch.dtype, new_tokens: int, repeats: int) -> dic
         },
         "decode_over_transformers": _measure.ratio(decoded["engine"], decoded["transformers"], "tokens_per_second"),
         "decode_over_loop": _measure.ratio(decoded["engine"], decoded["loop"], "tokens_per_second"),
+        "decode_over_reading_the_weights": _measure.ratio(
+            decoded["engine"], decoded["weights_read_once"], "tokens_per_second"
+        ),
         **low_bits,
         "second_question_sooner": _measure.ratio(asked["questions"], once, "sooner"),
         "second_question_sooner_full_picture": _measure.ratio(asked_full["questions_full_picture"], once, "sooner"),

@@ -4,16 +4,14 @@ into a static cache; the numbers are those of `model.llama`."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from SPHINX_V.generation.cache import RowCache, Span
+from SPHINX_V.generation.products import Product, added_product, product
 from SPHINX_V.model.llama import Block, Llama, rotary_angles
-
-Product: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -26,13 +24,13 @@ def _together(*modules: nn.Module) -> Product:
     then become parts of one tensor, so that there is no second copy of them."""
     weights = [module.weight for module in modules if _is_plain(module) and isinstance(module.weight, nn.Parameter)]
     if len(weights) < len(modules):
-        return lambda x: torch.cat([module(x) for module in modules], dim=-1)
+        return modules[0] if len(modules) == 1 else lambda x: torch.cat([module(x) for module in modules], dim=-1)
     joined = _neighbours(weights)
     if joined is None:
         joined = torch.cat([weight.data for weight in weights])
         for weight, part in zip(weights, joined.split([weight.shape[0] for weight in weights])):
             weight.data = part
-    return lambda x: functional.linear(x, joined)
+    return product(joined)
 
 
 def _neighbours(weights: list[nn.Parameter]) -> Tensor | None:
@@ -51,8 +49,7 @@ def _neighbours(weights: list[nn.Parameter]) -> Tensor | None:
 def _added(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """(x, y) → x + module(y), in one kernel where the weight is an ordinary tensor."""
     if _is_plain(module) and isinstance(module.weight, nn.Parameter):
-        transposed = module.weight.data.t()
-        return lambda x, y: torch.addmm(x, y, transposed)
+        return added_product(module.weight.data)
     return lambda x, y: x + module(y)
 
 
@@ -104,6 +101,7 @@ class Program:
         self._llm = llm
         self._layers = [_Layer(block) for block in llm.layers if isinstance(block, Block)]
         assert len(self._layers) == len(llm.layers)
+        self._head = _together(llm.output)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [...] → [..., D]."""
@@ -122,4 +120,4 @@ class Program:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] → [N, vocab]."""
-        return self._llm.output(hidden)
+        return self._head(hidden)
