@@ -1,0 +1,144 @@
+// The conversation: questions and answers as they are written, and which of them the next question stands on.
+"use strict";
+
+(function (demo) {
+  const ENDS = {
+    stop: "", eos: "", cancelled: "stopped", timeout: "out of time", length: "cut: the longest answer was reached",
+  };
+
+  class Chat {
+    /** `act`: pick(id), hover(id or null), again(), and `spoken`, an element that screen readers listen to. */
+    constructor(parts, act) {
+      Object.assign(this, { act, log: parts.log, scroll: parts.scroll, steps: parts.steps, spoken: parts.spoken });
+      this.turns = [];
+      this.lit = null;
+      this.divider = demo.make("li", { class: "sx-divider" }, "The marks have changed: a new conversation");
+    }
+
+    get last() { return this.turns[this.turns.length - 1] ?? null; }
+    get finished() { return this.turns.filter((turn) => turn.answer !== null); }
+
+    clear() {
+      this.turns = [];
+      this.log.replaceChildren();
+      this.steps.hidden = false;
+    }
+
+    /** Where the conversation begins that a question about `marks` goes on with: from the last turn back as long as the
+     * marks it was about are still there. A question about other marks starts anew. */
+    beginning(marks) {
+      let from = this.turns.length;
+      while (from > 0 && demo.isBeginning(this.turns[from - 1].marks, marks)) from--;
+      return from;
+    }
+
+    standing(marks) {
+      return this.turns.slice(this.beginning(marks)).filter((turn) => turn.answer !== null);
+    }
+
+    /** Shows which turns no longer count. */
+    settle(marks) {
+      const cut = this.beginning(marks);
+      this.turns.forEach((turn, i) => turn.element.classList.toggle("sx-past", i < cut));
+      if (cut) this.turns[cut - 1].element.after(this.divider);
+      else this.divider.remove();
+    }
+
+    /** A turn that waits for its answer; `answer` is given for one that was opened from a file. */
+    add(question, marks, answer = null) {
+      const turn = { question, marks: structuredClone(marks), answer, again: 0, element: null };
+      turn.asked = demo.make("p", { class: "sx-asked" });
+      turn.text = demo.make("p", { class: "sx-text" });
+      turn.note = demo.make("span", { class: "sx-note" });
+      turn.acts = demo.make("span", { class: "sx-acts" },
+        demo.button("Again", { class: "sx-link", title: "Answer this question again" }, () => this.act.again()),
+        demo.button("Copy", { class: "sx-link", title: "Copy the answer" }, () => this.copy(turn)));
+      turn.element = demo.make("li", { class: "sx-turn" },
+        demo.make("div", { class: "sx-you" }, demo.make("span", { class: "sx-hidden" }, "You: "), turn.asked),
+        demo.make("div", { class: "sx-model-says" }, demo.make("span", { class: "sx-hidden" }, "SPHINX-V: "), turn.text,
+          demo.make("p", { class: "sx-under" }, turn.note, turn.acts)));
+      demo.write(turn.asked, question, this.act);
+      this.turns.push(turn);
+      this.log.append(turn.element);
+      this.steps.hidden = true;
+      if (answer === null) this.begin(turn);
+      else this.end(turn, { text: answer, finish: "eos" });
+      return turn;
+    }
+
+    begin(turn) {
+      turn.answer = null;
+      turn.element.classList.remove("sx-failed");
+      turn.element.classList.add("sx-writing");
+      turn.text.textContent = "";
+      turn.note.textContent = "Looking at the picture …";
+      turn.acts.hidden = true;
+      this.follow(true);
+    }
+
+    progress(turn, { text, place }) {
+      if (place) turn.note.textContent = `Waiting: number ${place} in the queue`;
+      else if (text) turn.note.textContent = "Writing …";
+      if (text) demo.write(turn.text, text, this.act);
+      this.show(this.lit);
+      this.follow();
+    }
+
+    end(turn, { text, finish, tokens }) {
+      turn.answer = text;
+      demo.write(turn.text, text || "(an empty answer)", this.act);
+      const facts = [tokens === undefined ? "" : `${tokens} tokens`, ENDS[finish]];
+      turn.note.textContent = facts.filter(Boolean).join(", ");
+      this.rest(turn);
+      if (tokens !== undefined) this.spoken.textContent = `Answer: ${text}`;
+    }
+
+    fail(turn, error) {
+      turn.text.textContent = error.message;
+      turn.note.textContent = "";
+      turn.element.classList.add("sx-failed");
+      this.spoken.textContent = error.message;
+      this.rest(turn);
+    }
+
+    rest(turn) {
+      turn.element.classList.remove("sx-writing");
+      turn.acts.hidden = false;
+      this.turns.forEach((each) => { each.acts.firstElementChild.hidden = each !== this.last; });
+      this.show(this.lit);
+      this.follow();
+    }
+
+    async copy(turn) {
+      try {
+        await navigator.clipboard.writeText(turn.answer ?? "");
+        this.spoken.textContent = "Copied.";
+        turn.note.textContent = "copied";
+      } catch {
+        turn.note.textContent = "the browser does not allow copying";
+      }
+    }
+
+    /** Lights up where a mark is named; null for none. */
+    show(id) {
+      this.lit = id;
+      for (const element of this.log.querySelectorAll(".sx-mention")) {
+        element.classList.toggle("sx-lit", element.dataset.mark === String(id));
+      }
+    }
+
+    pressed(id) {
+      for (const element of this.log.querySelectorAll(".sx-mention")) {
+        element.setAttribute("aria-pressed", String(element.dataset.mark === String(id)));
+      }
+    }
+
+    /** Keeps the end in sight, except of somebody who has scrolled up to read. */
+    follow(always = false) {
+      const { scroll } = this;
+      if (always || scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 120) scroll.scrollTop = scroll.scrollHeight;
+    }
+  }
+
+  demo.Chat = Chat;
+})((globalThis.SphinxDemo ??= {}));
