@@ -17,6 +17,7 @@ from SPHINX_V.generation.request import Request
 MOST_CHARACTERS = 200_000  # of a conversation, which no model's context holds
 SETTINGS = ("temperature", "top_p", "top_k", "repetition_penalty", "max_gen_len", "seed")
 _LOOK = 0.25  # seconds between two looks at the place in the queue
+_FRAME = 0.04  # seconds between two states, which no eye needs to be shorter
 
 State = dict[str, Any]
 
@@ -70,12 +71,17 @@ async def answer_states(engine: Engine, request: Request, session: Session) -> A
                     place = stream.place
                     yield {"text": text} if place is None else {"place": place}
                 continue
+            while isinstance(piece, str):  # all that is there in one state
+                text += piece
+                piece = pieces.get_nowait() if not pieces.empty() else ""
+                if piece == "":
+                    break
             if isinstance(piece, SphinxVError):
                 raise piece
             if piece is None:
                 break
-            text += piece
             yield {"text": text}
+            await asyncio.sleep(_FRAME)
         answer = stream.answer()
         yield {"text": answer.text, "done": True, "finish": answer.finish, "tokens": len(answer.ids)}
     finally:

@@ -44,9 +44,9 @@
       else this.divider.remove();
     }
 
-    /** A turn that waits for its answer; `answer` is given for one that was opened from a file. */
-    add(question, marks, answer = null) {
-      const turn = { question, marks: structuredClone(marks), answer, again: 0, element: null };
+    /** A turn that waits for its answer; `alone`: without what was said before. `answer` is given for one from a file. */
+    add(question, marks, alone, answer = null) {
+      const turn = { question, marks: structuredClone(marks), alone, answer, again: 0, element: null };
       turn.asked = demo.make("p", { class: "sx-asked" });
       turn.text = demo.make("p", { class: "sx-text" });
       turn.note = demo.make("span", { class: "sx-note" });

@@ -3,7 +3,7 @@
 
 (function (demo) {
   const LABELS = {
-    labels: "Labels", ocr: "Read text", brief: "Brief", detailed: "Detailed", summary: "Summary", relation: "Relations",
+    labels: "Labels", ocr: "Text", brief: "Brief", detailed: "Detailed", summary: "Summary", relation: "Relations",
   };
   // [name, label, smallest, largest, step, beginning]
   const NUMBERS = [
@@ -13,13 +13,13 @@
   ];
 
   class Composer {
-    /** `act`: ask(question), stop(). `questions`: task → [wording for regions, wording for points]. */
+    /** `act`: ask(question, alone), stop(). `questions`: task → [wording for regions, wording for points]. */
     constructor(parts, questions, act) {
       Object.assign(this, { parts, questions, act });
       this.marks = [];
       this.busy = false;
       this.presets = Object.keys(questions).map((task) => {
-        const element = demo.button(LABELS[task] ?? task, { class: "sx-preset" }, () => act.ask(this.wording(task)));
+        const element = demo.button(LABELS[task] ?? task, { class: "sx-preset" }, () => act.ask(this.wording(task), true));
         element.dataset.task = task;
         return element;
       });
@@ -62,7 +62,7 @@
       const text = this.parts.question.value.trim();
       if (!text || this.busy) return;
       this.parts.question.value = "";
-      this.act.ask(text);
+      this.act.ask(text, !this.parts.remember.checked);
     }
 
     insert(mark) {

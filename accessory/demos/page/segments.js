@@ -10,7 +10,7 @@
       this.masks = [];
       this.asked = 0; // only the newest request counts
       if (!available) {
-        root.append(demo.make("p", { class: "sx-quiet" }, "Masks are off: the demo was started without --sam. Everything else works."));
+        root.append(demo.make("p", { class: "sx-quiet" }, "Masks are off; they come with a SAM checkpoint (--sam)."));
         return;
       }
       this.shown = demo.make("input", { type: "checkbox", id: "sx-masks" });

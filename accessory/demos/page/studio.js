@@ -16,14 +16,15 @@
       this.board = createMarkCanvas(find("board"), {
         slots: facts.slots, onChange: () => this.marksChanged(), onHover: (id) => this.hover(id, false),
       });
+      find("board").querySelector(".sv-empty").textContent = "Open a picture, or drop or paste one";
       const acts = { pick: (id) => this.pin(id), hover: (id) => this.hover(id, true), again: () => this.again() };
       this.chat = new demo.Chat({ log: find("log"), scroll: find("scroll"), steps: find("steps"), spoken: find("spoken") }, acts);
       this.composer = new demo.Composer(
         {
           presets: find("presets"), inserts: find("inserts"), numbers: find("numbers"), form: find("composer"),
-          question: find("field textarea"), ask: find("ask"), stop: find("stop"),
+          question: find("field textarea"), ask: find("ask"), stop: find("stop"), remember: find("remember"),
         },
-        facts.questions, { ask: (question) => this.ask(question), stop: () => this.wire.stop() },
+        facts.questions, { ask: (question, alone) => this.ask(question, alone), stop: () => this.wire.stop() },
       );
       this.picture = new demo.Picture(
         this.wire, this.board, { root: element.querySelector(".sx"), file: find("file"), error: find("picture-error") },
@@ -103,13 +104,13 @@
 
     // Questions.
 
-    async ask(question) {
+    async ask(question, alone) {
       await this.attempt(async () => {
         if (this.composer.busy) return;
         const settings = this.composer.settings();
         const marks = this.picture.blob ? this.board.marks() : [];
-        const before = this.chat.standing(marks);
-        await this.answer(this.chat.add(question, marks), before, settings);
+        const before = alone ? [] : this.chat.standing(marks);
+        await this.answer(this.chat.add(question, marks, alone), before, settings);
       });
     }
 
@@ -121,7 +122,7 @@
         const settings = this.composer.settings();
         turn.again += 1;
         settings.seed += turn.again;
-        const before = this.chat.standing(turn.marks).filter((each) => each !== turn);
+        const before = turn.alone ? [] : this.chat.standing(turn.marks).filter((each) => each !== turn);
         this.chat.begin(turn);
         await this.answer(turn, before, settings);
       });
@@ -184,7 +185,7 @@
       }
       this.board.setMarks(turns[turns.length - 1].marks);
       this.chat.clear();
-      for (const turn of turns) this.chat.add(turn.question, turn.marks, turn.answer);
+      for (const turn of turns) this.chat.add(turn.question, turn.marks, false, turn.answer);
       this.chat.settle(this.board.marks());
     }
   }
