@@ -38,23 +38,24 @@ def mask_outline(mask: Mask) -> list[list[int]]:
 
     Regions are connected over the sides of pixels; the largest is the one whose outline encloses most, and what is cut
     out of it counts as enclosed, because one outline cannot say it. Filled again (`outline_mask`), the outline marks
-    nearly the same pixels: 97 % of what either marks are in both, unless that took more than 300 corners.
+    nearly the same pixels: 97 % of what either marks are in both, unless that takes more than 300 corners.
     """
     x0, y0, x1, y1 = (int(v) for v in mask.bounds())
     loop = _largest_loop(mask.array[y0:y1, x0:x1])
     width, height = x1 - x0, y1 - y0
     exact = _filled(loop, width, height)
     slack = max(0.4, 0.02 * math.hypot(width, height))
-    best = loop
-    while True:
-        corners = _simplified(loop, slack)
-        if best is not loop and len(corners) > _MOST_CORNERS:
-            break
-        best = corners
-        # Below half a pixel nothing is left out but corners of straight lines.
-        if slack < 0.5 or _likeness(_filled(corners, width, height), exact) >= _LIKENESS:
-            break
+    best = _simplified(loop, slack)
+    while len(best) > _MOST_CORNERS:
+        slack *= 1.5
+        best = _simplified(loop, slack)
+    # Below half a pixel nothing is left out but corners of straight lines.
+    while slack >= 0.5 and _likeness(_filled(best, width, height), exact) < _LIKENESS:
         slack /= 1.5
+        finer = _simplified(loop, slack)
+        if len(finer) > _MOST_CORNERS:
+            break
+        best = finer
     return [[int(x) + x0, int(y) + y0] for x, y in best]
 
 
