@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accessory.demos.exchange import as_items, from_items
+from accessory.demos.mask_shapes import mask_outline, mask_png, outline_mask
 from accessory.demos.session import LostError, Session, Sessions
 from accessory.serve.marks import parse_marks
 from accessory.serve.pictures import picture_from_data_uri
 from SPHINX_V.errors import SphinxVError, UsageError
+from SPHINX_V.prompts import Mask
 
 Reply = dict[str, Any]
 Call = Callable[[Any], Reply]
@@ -57,15 +59,18 @@ class Calls:
         return {}
 
     def find_masks(self, session: Session, value: Mapping[str, Any]) -> Reply:
-        """The mask of each of `marks`: `{"masks": [{"id", "source", "outline"}, …]}`."""
+        """The mask of each of `marks` that SAM finds one for: `{"masks": [{"id", "source", "outline"}, …]}`. A mark that
+        is an outline is its own mask."""
         if self._segmenter is None:
             raise UsageError("there is no SAM here; start the demo with --sam PATH.")
-        from accessory.demos.segmenter import mask_outline, mask_png
-
         picture = session.picture_of(str(value.get("picture")))
-        marks = parse_marks(value.get("marks"), picture.size, self._slots)
-        masks = self._segmenter.masks(picture, marks) if marks else []
-        return {"masks": [_mask_reply(n, mask_png(m), mask_outline(m)) for n, m in enumerate(masks, start=1)]}
+        drawn = value.get("marks")
+        prompts = list(parse_marks(drawn, picture.size, self._slots))
+        for at, mark in enumerate(drawn or ()):
+            if mark["kind"] == "mask" and mark.get("units", "px") == "px":
+                prompts[at] = outline_mask(mark["coords"], *picture.size)
+        masks = self._segmenter.masks(picture, prompts) if prompts else []
+        return {"masks": [_mask_reply(number, mask) for number, mask in enumerate(masks, start=1) if mask]}
 
     def save_conversation(self, session: Session, value: Mapping[str, Any]) -> Reply:
         """The turns as benchmark items: `{"items": […]}`."""
@@ -79,6 +84,6 @@ class Calls:
         return from_items(value.get("items"), self._slots)
 
 
-def _mask_reply(number: int, png: bytes, outline: list[list[float]]) -> Reply:
-    source = "data:image/png;base64," + base64.b64encode(png).decode()
-    return {"id": number, "source": source, "outline": outline}
+def _mask_reply(number: int, mask: Mask) -> Reply:
+    source = "data:image/png;base64," + base64.b64encode(mask_png(mask)).decode()
+    return {"id": number, "source": source, "outline": mask_outline(mask)}
