@@ -17,7 +17,6 @@ from SPHINX_V.inference import DTYPES
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 
-DEFAULT = Path("outputs/quickstart/checkpoint")
 MOST_WAITING = 128  # questions of all pages together
 
 
@@ -26,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m accessory.demos", description="A web page on which one draws on a picture and asks about it."
     )
     parser.add_argument(
-        "--checkpoint", type=Path, default=DEFAULT, metavar="DIR", help="default: the quickstart's, %(default)s"
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="a released folder or one of ours"
     )
     parser.add_argument("--sam", metavar="PATH", help="a SAM checkpoint: marks then show what they mean")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this computer alone")
@@ -44,8 +43,9 @@ def serve(options: argparse.Namespace) -> None:
 
     check_world(options.tensor_parallel)
     if not options.checkpoint.exists():
-        how = "run `bash scripts/quickstart.sh` first, or give" if options.checkpoint == DEFAULT else "check"
-        raise UsageError(f"there is no checkpoint {options.checkpoint}; {how} --checkpoint DIR.")
+        raise UsageError(
+            f"there is no checkpoint {options.checkpoint}; `bash scripts/quickstart.sh` makes a small one."
+        )
     if rank() == 0:
         # Before Gradio is imported, which asks the network about its own version otherwise.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

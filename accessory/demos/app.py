@@ -129,4 +129,6 @@ def _script() -> str:
     files = [("accessory.demos.canvas", f"{name}.js") for name in _CANVAS]
     files += [("accessory.demos.page", f"{name}.js") for name in _PAGE]
     # Gradio looks for the quoted names of our own events, "ask" and "hello", in this text.
-    return "\n".join(resource(*file) for file in files) + "\nSphinxDemo.start(element, { trigger, props, server, watch });"
+    return (
+        "\n".join(resource(*file) for file in files) + "\nSphinxDemo.start(element, { trigger, props, server, watch });"
+    )

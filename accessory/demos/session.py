@@ -51,9 +51,7 @@ class Session:
 class Sessions:
     """All open pages, in the order of their last use. Nothing of one can be reached with the key of another."""
 
-    def __init__(
-        self, most: int = MOST_SESSIONS, picture_bytes: int = PICTURE_BYTES, idle: float = IDLE
-    ) -> None:
+    def __init__(self, most: int = MOST_SESSIONS, picture_bytes: int = PICTURE_BYTES, idle: float = IDLE) -> None:
         self._most, self._picture_bytes, self._idle = most, picture_bytes, idle
         self._all: dict[str, Session] = {}
         self._lock = threading.Lock()

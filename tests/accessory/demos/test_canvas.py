@@ -18,6 +18,7 @@ from tests.house.repo import ROOT
 
 PAGE = ROOT / "accessory/demos/canvas"
 
+
 class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass

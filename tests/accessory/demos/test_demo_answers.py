@@ -102,7 +102,9 @@ def test_who_waits_is_told_the_place_in_the_queue(open_studio, talker):
     expect(one.turn(1).locator(".sx-text")).to_contain_text("Region", timeout=PATIENCE)
     for number, studio in enumerate((two, three), start=1):
         studio.write("Speak")
-        expect(studio.turn(1).locator(".sx-note")).to_have_text(f"Waiting: number {number} in the queue", timeout=PATIENCE)
+        expect(studio.turn(1).locator(".sx-note")).to_have_text(
+            f"Waiting: number {number} in the queue", timeout=PATIENCE
+        )
     two.page.get_by_role("button", name="Stop", exact=True).click()
     gate.open()
     for studio in (one, three):

@@ -60,7 +60,9 @@ def test_a_saved_conversation_is_a_benchmark_file_and_opens_again(open_studio, t
     assert read[1].prompts == (Box(100, 80, 300, 240), Box(420, 310, 700, 500))
 
     other = open_studio()
-    other.page.locator(".sx-conversation").set_input_files({"name": name, "mimeType": "application/json", "buffer": data})
+    other.page.locator(".sx-conversation").set_input_files(
+        {"name": name, "mimeType": "application/json", "buffer": data}
+    )
     assert [other.answer(1), other.answer(2)] == said
     assert other.marks() == studio.marks()
     # And the conversation goes on where it was.
@@ -86,7 +88,9 @@ def test_the_marked_picture_remembers_marks_and_conversation(open_studio):
     other = open_studio()
     file = {"name": name, "mimeType": "image/png", "buffer": data}
     other.page.locator(".sx-conversation").set_input_files(file)
-    expect(other.page.locator(".sx-chat-error")).to_contain_text("about harbour.jpg (800 × 600 pixels)", timeout=PATIENCE)
+    expect(other.page.locator(".sx-chat-error")).to_contain_text(
+        "about harbour.jpg (800 × 600 pixels)", timeout=PATIENCE
+    )
     other.open((800, 600), name="harbour.jpg")
     other.page.locator(".sx-conversation").set_input_files(file)
     assert [other.answer(1), other.answer(2)] == said

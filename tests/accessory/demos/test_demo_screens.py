@@ -62,14 +62,14 @@ def test_a_large_picture_is_asked_about_in_its_own_pixels(open_studio, demo, tmp
     studio = open_studio()
     data = picture(4000, 3000)
     studio.open((4000, 3000), data)
-    studio.drag((0, 0), (4000, 3000))
-    assert studio.marks() == [("Box", [0.0, 0.0, 4000.0, 3000.0])]
+    studio.drag((400, 300), (3600, 2700))
+    assert studio.marks() == [("Box", [400.0, 300.0, 3600.0, 2700.0])]
     studio.set(temperature=0, max_gen_len=6)
     said = studio.ask("What is <Region 1>?")
     (tmp_path / "large.jpg").write_bytes(data)
     question = [["What is <Region 1>?", None]]
     arguments = {"max_gen_len": 6, "temperature": 0}
-    expected = demo.model.generate_response(question, [Box(0, 0, 4000, 3000)], tmp_path / "large.jpg", **arguments)
+    expected = demo.model.generate_response(question, [Box(400, 300, 3600, 2700)], tmp_path / "large.jpg", **arguments)
     assert said == expected
 
 
@@ -129,7 +129,9 @@ def test_nothing_jumps_while_a_picture_is_opened_marked_and_asked_about(open_stu
     studio.drag((100, 80), (300, 240))
     studio.drag((420, 310), (700, 500))
     studio.set(temperature=0, max_gen_len=6)
-    studio.page.wait_for_timeout(600)  # a shift within half a second of a click is none to the observer: it was asked for
+    studio.page.wait_for_timeout(
+        600
+    )  # a shift within half a second of a click is none to the observer: it was asked for
     studio.page.evaluate("window.jumps.length = 0")
     studio.ask("What is <Region 1>?")
     studio.page.wait_for_timeout(300)
