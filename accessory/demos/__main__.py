@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def serve(options: argparse.Namespace) -> None:
     """Runs until SIGINT or SIGTERM. Raises errors of our family for what the user can mend."""
-    from accessory.demos.app import Shown, build, gradio, launch
+    from accessory.demos.app import LOCAL, Shown, build, gradio, launch
     from accessory.demos.session import Sessions
 
     check_world(options.tensor_parallel)
@@ -76,6 +76,8 @@ def serve(options: argparse.Namespace) -> None:
     try:
         launch(page, options.host, options.port)
         print(f"SPHINX-V is at http://{options.host}:{options.port}/ (Ctrl+C ends it)", flush=True)
+        if options.host not in LOCAL:
+            print("Everybody who reaches this computer over the network can use it.", flush=True)
         _wait()
     except OSError as error:
         raise UsageError(f"port {options.port} of {options.host} cannot be used ({error}); give --port.") from None

@@ -16,6 +16,7 @@ from accessory.page.resources import resource
 from SPHINX_V.errors import SphinxVError, UsageError
 from SPHINX_V.generation.engine import Engine
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
 _CANVAS = ("marks", "view", "paint", "masks", "toolbar", "gestures", "keyboard", "canvas")
 _PAGE = ("dom", "wire", "mentions", "files", "chat", "composer", "picture", "segments", "studio")
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
@@ -87,8 +88,7 @@ def launch(page: Any, host: str, port: int, **options: Any) -> Any:
     from starlette.middleware import Middleware
 
     gr = gradio()
-    local = host in ("127.0.0.1", "localhost", "::1")
-    hosts = frozenset({"127.0.0.1", "localhost", "[::1]"}) if local else None
+    hosts = frozenset({"127.0.0.1", "localhost", "[::1]"}) if host in LOCAL else None
     base = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(
         body_background_fill="#f6f5f1", body_background_fill_dark="#14181d", body_text_color="#1c2430",
         body_text_color_dark="#e7eaee",

@@ -1,4 +1,4 @@
-"""What the page asks of the server besides answers: to take a picture, to outline marks, to stop, to save and to open."""
+"""What the page asks of the server besides answers: to take a picture, outline marks, stop, save and open again."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ class Calls:
         return {}
 
     def find_masks(self, session: Session, value: Mapping[str, Any]) -> Reply:
-        """The mask of each of `marks` that SAM finds one for: `{"masks": [{"id", "source", "outline"}, …]}`. A mark that
-        is an outline is its own mask."""
+        """The mask of each of `marks` that SAM finds one for: `{"masks": [{"id", "source", "outline"}, …]}`.
+
+        A mark that is an outline is its own mask.
+        """
         if self._segmenter is None:
             raise UsageError("there is no SAM here; start the demo with --sam PATH.")
         picture = session.picture_of(str(value.get("picture")))

@@ -1,4 +1,4 @@
-"""Example pictures of the four domains, drawn at start by the generator of the embedded data, with marks to begin with."""
+"""Example pictures of the four domains, drawn at start by the generator of the embedded data, with first marks."""
 
 from __future__ import annotations
 

@@ -18,16 +18,16 @@ Item = dict[str, Any]
 
 
 def as_items(turns: Any, image_name: str, size: tuple[int, int], slots: int) -> list[Item]:
-    """Items (the form that `accessory.eval.items` reads) from `[{"question", "answer", "marks"}, …]` about a picture of
-    `size` (width, height).
+    """Turns `[{"question", "answer", "marks", "alone"}, …]` about a picture of `size` (width, height) as benchmark items,
+    which `accessory.eval.items` reads.
 
     `gt_answers` is what the model said: correct it before it is taken for the truth. `bbox` holds boxes x, y, width,
     height around boxes and shapes, `points` the points where all marks are; marks of both kinds stand together in
-    `bbox`, which the benchmark reader refuses, for it knows one kind per item. `visual_prompts` are the marks as drawn.
-    Raises UsageError for what is not of this form.
+    `bbox`, which the benchmark reader refuses, for it knows one kind per item. `visual_prompts` are the marks as drawn,
+    and `alone` says that the question was asked without those before it. Raises UsageError for what is not of this form.
     """
     items: list[Item] = []
-    for number, (question, answer, marks) in enumerate(_turns(turns), start=1):
+    for number, (question, answer, marks, alone) in enumerate(_turns(turns), start=1):
         prompts = parse_marks(marks, size, slots)
         item: Item = {
             "image_name": image_name,
@@ -37,6 +37,7 @@ def as_items(turns: Any, image_name: str, size: tuple[int, int], slots: int) -> 
             "gt_answers": answer,
             "image_size": list(size),
             "visual_prompts": list(marks),
+            "alone": alone,
         }
         if prompts:
             item["points" if _all_points(prompts) else "bbox"] = [_numbers(prompt) for prompt in prompts]
@@ -45,8 +46,8 @@ def as_items(turns: Any, image_name: str, size: tuple[int, int], slots: int) -> 
 
 
 def from_items(values: Any, slots: int) -> dict[str, Any]:
-    """`{"image_name", "image_size": [width, height], "turns": [{"question", "answer", "marks"}, …]}` of a file that
-    `as_items` wrote. Raises DataError or UsageError with the item for another one."""
+    """`{"image_name", "image_size": [width, height], "turns": […]}` of a file that `as_items` wrote, with turns as there.
+    Raises DataError or UsageError with the item for another one."""
     if not isinstance(values, list) or not 1 <= len(values) <= MOST_ITEMS:
         raise UsageError("this is no conversation of the demo: give the JSON file, or the PNG, that it saved.")
     turns = []
@@ -59,11 +60,12 @@ def from_items(values: Any, slots: int) -> dict[str, Any]:
             raise UsageError(f"{where} is about another picture than item 0; a conversation has one.")
         parse_marks(value["visual_prompts"], (width, height), slots)
         as_turns([[value["question"], value["gt_answers"]]])
-        turns.append({"question": value["question"], "answer": value["gt_answers"], "marks": value["visual_prompts"]})
+        said = {"question": value["question"], "answer": value["gt_answers"], "marks": value["visual_prompts"]}
+        turns.append({**said, "alone": value.get("alone") is True})
     return {"image_name": values[0]["image_name"], "image_size": values[0]["image_size"], "turns": turns}
 
 
-def _turns(values: Any) -> list[tuple[str, str, Any]]:
+def _turns(values: Any) -> list[tuple[str, str, Any, bool]]:
     if not isinstance(values, list) or not 1 <= len(values) <= MOST_ITEMS:
         raise UsageError("there is nothing to save yet: ask a question first.")
     turns = []
@@ -72,7 +74,7 @@ def _turns(values: Any) -> list[tuple[str, str, Any]]:
         if not isinstance(value, dict) or any(field not in value for field in fields):
             raise UsageError(f"turn {number} lacks one of {', '.join(fields)}.")
         [turn] = as_turns([[value["question"], value["answer"]]])
-        turns.append((turn.question, turn.answer or "", value["marks"]))
+        turns.append((turn.question, turn.answer or "", value["marks"], value.get("alone") is True))
     return turns
 
 

@@ -26,8 +26,8 @@ _UPLOAD = "/gradio_api/upload"  # which writes files; our page sends pictures in
 
 
 class Guard:
-    """An ASGI middleware. `hosts`: the names by which the server may be called, or None for any; a page elsewhere whose
-    name was made to point here (DNS rebinding) is refused by it."""
+    """An ASGI middleware. `hosts`: the names by which the server may be called, or None for any. They keep out pages
+    elsewhere whose name was made to point here (DNS rebinding), and those that send their visitors' browsers here."""
 
     def __init__(self, app: App, hosts: frozenset[str] | None = None, most_body: int = MOST_BODY) -> None:
         self._app, self._hosts, self._most = app, hosts, most_body
@@ -39,6 +39,13 @@ class Guard:
         headers = dict(scope["headers"])
         if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
             await _refuse(send, 421, "This address is not one of this server's; open the one that it printed.")
+            return
+        if (
+            self._hosts is not None
+            and b"origin" in headers
+            and _name(_authority(headers[b"origin"])) not in self._hosts
+        ):
+            await _refuse(send, 403, "Another page may not ask in its visitor's name.")
             return
         if scope["path"].rstrip("/") == _UPLOAD:
             await _refuse(send, 404, "Files are not taken here; open the picture on the page.")
@@ -69,6 +76,11 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _authority(origin: bytes) -> bytes:
+    """Host and port of an Origin header, which is `null` for pages that want to hide theirs."""
+    return origin.rpartition(b"//")[2]
 
 
 def _name(host: bytes) -> str:

@@ -11,6 +11,7 @@
     constructor(parts, act) {
       Object.assign(this, { act, log: parts.log, scroll: parts.scroll, steps: parts.steps, spoken: parts.spoken });
       this.turns = [];
+      this.marks = []; // as they are now
       this.lit = null;
       this.divider = demo.make("li", { class: "sx-divider" }, "The marks have changed: a new conversation");
     }
@@ -36,8 +37,37 @@
       return this.turns.slice(this.beginning(marks)).filter((turn) => turn.answer !== null);
     }
 
-    /** Shows which turns no longer count. */
+    /** Does number `id` in this turn mean a mark that is there now? Numbers change hands when marks are deleted. */
+    means(turn, id) {
+      const [then, now] = [turn.marks[id - 1], this.marks[id - 1]];
+      return Boolean(then && now && demo.same(then, now));
+    }
+
+    write(element, text, turn) {
+      demo.write(element, text, {
+        pick: (id) => {
+          if (this.means(turn, id)) this.act.pick(id);
+          else this.spoken.textContent = `There is no mark ${id} any more.`;
+        },
+        hover: (id) => this.act.hover(id !== null && this.means(turn, id) ? id : null),
+      });
+      this.check(turn);
+    }
+
+    /** Names of marks that are not there (any more) look it. */
+    check(turn) {
+      for (const element of turn.element?.querySelectorAll(".sx-mention") ?? []) {
+        const id = Number(element.dataset.mark);
+        const there = this.means(turn, id);
+        element.classList.toggle("sx-gone", !there);
+        element.title = there ? `Show mark ${id} on the picture` : `Mark ${id} of this question is not on the picture`;
+      }
+    }
+
+    /** The marks are these now: shows which turns no longer count. */
     settle(marks) {
+      this.marks = marks;
+      this.turns.forEach((turn) => this.check(turn));
       const cut = this.beginning(marks);
       this.turns.forEach((turn, i) => turn.element.classList.toggle("sx-past", i < cut));
       if (cut) this.turns[cut - 1].element.after(this.divider);
@@ -57,7 +87,7 @@
         demo.make("div", { class: "sx-you" }, demo.make("span", { class: "sx-hidden" }, "You: "), turn.asked),
         demo.make("div", { class: "sx-model-says" }, demo.make("span", { class: "sx-hidden" }, "SPHINX-V: "), turn.text,
           demo.make("p", { class: "sx-under" }, turn.note, turn.acts)));
-      demo.write(turn.asked, question, this.act);
+      this.write(turn.asked, question, turn);
       this.turns.push(turn);
       this.log.append(turn.element);
       this.steps.hidden = true;
@@ -71,7 +101,7 @@
       turn.element.classList.remove("sx-failed");
       turn.element.classList.add("sx-writing");
       turn.text.textContent = "";
-      turn.note.textContent = "Looking at the picture …";
+      turn.note.textContent = "Looking …";
       turn.acts.hidden = true;
       this.follow(true);
     }
@@ -79,15 +109,15 @@
     progress(turn, { text, place }) {
       if (place) turn.note.textContent = `Waiting: number ${place} in the queue`;
       else if (text) turn.note.textContent = "Writing …";
-      if (text) demo.write(turn.text, text, this.act);
+      if (text) this.write(turn.text, text, turn);
       this.show(this.lit);
       this.follow();
     }
 
     end(turn, { text, finish, tokens }) {
       turn.answer = text;
-      demo.write(turn.text, text || "(an empty answer)", this.act);
-      const facts = [tokens === undefined ? "" : `${tokens} tokens`, ENDS[finish]];
+      this.write(turn.text, text || "(an empty answer)", turn);
+      const facts = [tokens === undefined ? "" : `${tokens} tokens`, turn.alone ? "asked alone" : "", ENDS[finish]];
       turn.note.textContent = facts.filter(Boolean).join(", ");
       this.rest(turn);
       if (tokens !== undefined) this.spoken.textContent = `Answer: ${text}`;
@@ -123,13 +153,14 @@
     show(id) {
       this.lit = id;
       for (const element of this.log.querySelectorAll(".sx-mention")) {
-        element.classList.toggle("sx-lit", element.dataset.mark === String(id));
+        element.classList.toggle("sx-lit", element.dataset.mark === String(id) && !element.classList.contains("sx-gone"));
       }
     }
 
     pressed(id) {
       for (const element of this.log.querySelectorAll(".sx-mention")) {
-        element.setAttribute("aria-pressed", String(element.dataset.mark === String(id)));
+        const there = !element.classList.contains("sx-gone");
+        element.setAttribute("aria-pressed", String(there && element.dataset.mark === String(id)));
       }
     }
 

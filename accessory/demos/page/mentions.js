@@ -19,7 +19,6 @@
     const element = demo.button(word, { class: "sx-mention", "aria-pressed": "false" }, () => pick(id));
     element.append(" ", demo.badge(id));
     element.dataset.mark = String(id);
-    element.title = `Show mark ${id} on the picture`;
     element.addEventListener("pointerenter", () => hover(id));
     element.addEventListener("pointerleave", () => hover(null));
     element.addEventListener("focus", () => hover(id));

@@ -83,6 +83,7 @@
       this.pin(null);
       this.composer.show(marks, this.picture.blob !== null);
       this.chat.settle(marks);
+      this.chat.show(null);
       this.segments.changed();
     }
 
@@ -99,7 +100,6 @@
       this.board.highlight(this.pinned);
       this.chat.pressed(this.pinned);
       this.chat.show(this.pinned);
-      if (id !== null && !this.board.marks()[id - 1]) this.chat.spoken.textContent = `There is no mark ${id}.`;
     }
 
     // Questions.
@@ -152,7 +152,7 @@
     stem() { return (this.picture.name || "conversation").replace(/\.[^.]*$/, ""); }
 
     async items() {
-      const turns = this.chat.finished.map(({ question, answer, marks }) => ({ question, answer, marks }));
+      const turns = this.chat.finished.map(({ question, answer, marks, alone }) => ({ question, answer, marks, alone }));
       const { name, size } = this.picture;
       return (await this.wire.call("save_conversation", { turns, name, size })).items;
     }
@@ -185,7 +185,7 @@
       }
       this.board.setMarks(turns[turns.length - 1].marks);
       this.chat.clear();
-      for (const turn of turns) this.chat.add(turn.question, turn.marks, false, turn.answer);
+      for (const turn of turns) this.chat.add(turn.question, turn.marks, turn.alone, turn.answer);
       this.chat.settle(this.board.marks());
     }
   }

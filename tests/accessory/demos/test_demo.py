@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -43,11 +45,13 @@ def jpeg(*arguments):
 
 
 def test_two_boxes_and_a_point_are_drawn_and_asked_about_over_turns(open_studio, demo):
+    on_disk = set(Path(tempfile.gettempdir(), "gradio").rglob("*"))
     studio = open_studio()
     studio.open((800, 600))
     studio.drag((100, 80), (300, 240))
     studio.drag((420, 310), (700, 500))
     assert studio.marks() == BOXES
+    assert set(Path(tempfile.gettempdir(), "gradio").rglob("*")) <= on_disk, "a copy of the picture lies on the disk"
     studio.set(temperature=0, max_gen_len=12)
     first = studio.ask("What is <Region 1>?")
     marks = [Box(100, 80, 300, 240), Box(420, 310, 700, 500)]
@@ -92,6 +96,7 @@ def test_the_buttons_ask_in_the_wording_for_regions_or_for_points(open_studio, d
     assert asked == "Please analyze the relationship between all marked regions in the image."
 
 
+@pytest.mark.slow
 def test_the_last_answer_is_given_again(open_studio, demo):
     studio = open_studio()
     studio.set(temperature=0, max_gen_len=9)
@@ -145,6 +150,7 @@ def test_what_the_server_refuses_is_said_and_changes_nothing(open_studio):
     expect(studio.turn(1)).to_contain_text("temperature is -1")
 
 
+@pytest.mark.slow
 def test_a_forgotten_session_is_begun_again_without_the_reader_noticing(open_studio, demo):
     studio = open_studio()
     studio.open((800, 600))

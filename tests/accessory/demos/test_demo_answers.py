@@ -1,4 +1,4 @@
-"""What is done with an answer while it is written and afterwards, on a model that says what it is told, and may be held."""
+"""What happens to answers while they are written and later, on a model that says what it is told and can be held."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ def test_an_answer_comes_in_pieces_and_can_be_stopped(open_studio, talker):
     assert stop.is_hidden()
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_the_place_in_the_queue(open_studio, talker):
     _, gate = talker
     one, two, three = open_studio(), open_studio(), open_studio()
@@ -184,3 +185,22 @@ def test_the_keyboard_alone_opens_marks_asks_and_reads(open_studio):
     page.keyboard.press("Enter")
     studio.answer(2)
     assert studio.turn(2).locator(".sx-asked").text_content() == "Why?"
+
+
+@pytest.mark.slow
+def test_a_name_never_points_to_another_mark_than_the_one_it_was_said_of(open_studio):
+    studio = open_studio()
+    draw_two(studio)
+    studio.ask("Which?")
+    mention = studio.turn(1).locator(".sx-text .sx-mention")
+    expect(mention).not_to_have_class("sx-mention sx-gone")
+    studio.tool("Select")
+    studio.page.mouse.click(*studio.at(200, 160))
+    studio.tool("Delete")  # what was mark 2 is mark 1 now
+    expect(mention).to_have_class("sx-mention sx-gone")
+    mention.click()
+    expect(mention).to_have_attribute("aria-pressed", "false")
+    studio.tool("Undo")
+    expect(mention).to_have_class("sx-mention")
+    mention.click()
+    expect(mention).to_have_attribute("aria-pressed", "true")

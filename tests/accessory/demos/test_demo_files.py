@@ -71,6 +71,7 @@ def test_a_saved_conversation_is_a_benchmark_file_and_opens_again(open_studio, t
     assert other.ask("Why?") == studio.ask("Why?")
 
 
+@pytest.mark.slow
 def test_the_marked_picture_remembers_marks_and_conversation(open_studio):
     studio = open_studio()
     said = talk(studio)

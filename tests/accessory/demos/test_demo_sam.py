@@ -26,6 +26,7 @@ def demo(golden_model, golden_tokenizer, tmp_path_factory):
         yield demo
 
 
+@pytest.mark.slow
 def test_a_mask_is_shown_and_becomes_the_mark(browser, demo):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     studio = Studio(context, demo.address)

@@ -73,6 +73,7 @@ def test_a_large_picture_is_asked_about_in_its_own_pixels(open_studio, demo, tmp
     assert said == expected
 
 
+@pytest.mark.slow
 def test_a_finger_draws_and_asks_on_a_small_screen(open_studio):
     studio = open_studio(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     studio.open((800, 600))
@@ -86,6 +87,7 @@ def test_a_finger_draws_and_asks_on_a_small_screen(open_studio):
     studio.answer(1)
 
 
+@pytest.mark.slow
 def test_an_example_opens_with_its_marks_and_undo_takes_them_away(open_studio):
     studio = open_studio()
     for label, kind in (("Scene", "Box"), ("Text", "Box"), ("Screen", "Point"), ("Panels", "Box")):
@@ -101,8 +103,15 @@ def test_without_sam_the_page_says_so_once(open_studio):
     assert studio.page.get_by_text("SAM").count() == 1
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    "theme, width",
+    [
+        ("light", 1280),
+        ("dark", 390),
+        pytest.param("dark", 1280, marks=pytest.mark.slow),
+        pytest.param("light", 390, marks=pytest.mark.slow),
+    ],
+)
 def test_names_contrast_and_roles_pass_axe(open_studio, theme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     studio = open_studio(viewport={"width": width, "height": 844}, color_scheme=theme)
@@ -119,6 +128,7 @@ def test_names_contrast_and_roles_pass_axe(open_studio, theme, width):
     assert axe.Axe().run(studio.page).response["violations"] == []
 
 
+@pytest.mark.slow
 def test_nothing_jumps_while_a_picture_is_opened_marked_and_asked_about(open_studio):
     studio = open_studio()
     studio.open((900, 600))  # of the empty stage's own shape

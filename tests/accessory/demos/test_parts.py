@@ -138,9 +138,9 @@ def test_items_say_points_or_boxes_as_the_benchmark_does():
         {"kind": "mask", "coords": [[0, 0], [9, 0], [9, 8]], "id": 2},
     ]
     turns = [
-        {"question": "Q1", "answer": "A1", "marks": marks},
-        {"question": "Q2", "answer": "A2", "marks": [{"kind": "point", "coords": [5, 6], "id": 1}]},
-        {"question": "Q3", "answer": "A3", "marks": []},
+        {"question": "Q1", "answer": "A1", "marks": marks, "alone": True},
+        {"question": "Q2", "answer": "A2", "marks": [{"kind": "point", "coords": [5, 6], "id": 1}], "alone": False},
+        {"question": "Q3", "answer": "A3", "marks": [], "alone": False},
     ]
     items = as_items(turns, "a.png", (64, 48), 10)
     assert items[0]["bbox"] == [[3, 4, 8, 1], [0, 0, 9, 8]]
@@ -224,6 +224,14 @@ def test_every_answer_forbids_the_browser_to_ask_elsewhere():
 def test_only_our_own_names_are_answered(host, status):
     hosts = frozenset({"127.0.0.1", "localhost", "[::1]"})
     assert answered(headers=[(b"host", host)], hosts=hosts)[0] == status
+
+
+@pytest.mark.parametrize(
+    "origin, status", [(b"http://127.0.0.1:7860", 200), (b"https://evil.example", 403), (b"null", 403)]
+)
+def test_pages_elsewhere_cannot_ask_through_their_visitors(origin, status):
+    hosts = frozenset({"127.0.0.1"})
+    assert answered(headers=[(b"host", b"127.0.0.1:7860"), (b"origin", origin)], hosts=hosts)[0] == status
 
 
 def test_bodies_have_a_limit_declared_or_not():
