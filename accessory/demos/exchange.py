@@ -18,13 +18,13 @@ Item = dict[str, Any]
 
 
 def as_items(turns: Any, image_name: str, size: tuple[int, int], slots: int) -> list[Item]:
-    """Turns `[{"question", "answer", "marks", "alone"}, …]` about a picture of `size` (width, height) as benchmark items,
-    which `accessory.eval.items` reads.
+    """Turns `[{"question", "answer", "marks", "alone"}, …]` about a picture of `size` (width, height) as benchmark
+    items, which `accessory.eval.items` reads.
 
     `gt_answers` is what the model said: correct it before it is taken for the truth. `bbox` holds boxes x, y, width,
     height around boxes and shapes, `points` the points where all marks are; marks of both kinds stand together in
     `bbox`, which the benchmark reader refuses, for it knows one kind per item. `visual_prompts` are the marks as drawn,
-    and `alone` says that the question was asked without those before it. Raises UsageError for what is not of this form.
+    and `alone` says that the question was asked without those before it. Raises UsageError for other forms.
     """
     items: list[Item] = []
     for number, (question, answer, marks, alone) in enumerate(_turns(turns), start=1):
@@ -46,7 +46,7 @@ def as_items(turns: Any, image_name: str, size: tuple[int, int], slots: int) -> 
 
 
 def from_items(values: Any, slots: int) -> dict[str, Any]:
-    """`{"image_name", "image_size": [width, height], "turns": […]}` of a file that `as_items` wrote, with turns as there.
+    """`{"image_name", "image_size": [width, height], "turns": […]}` of a file that `as_items` wrote, turns as there.
     Raises DataError or UsageError with the item for another one."""
     if not isinstance(values, list) or not 1 <= len(values) <= MOST_ITEMS:
         raise UsageError("this is no conversation of the demo: give the JSON file, or the PNG, that it saved.")
