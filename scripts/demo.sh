@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Opens the web demo: draw on a picture and ask about what was drawn. Default: the quickstart's checkpoint.
-#   bash scripts/demo.sh [--checkpoint DIR] [--sam PATH] [--host H] [--port P] [--device D] [--dtype T] [--tensor_parallel N]
+#   bash scripts/demo.sh [--checkpoint DIR] [--sam PATH] [--host H] [--port P] [--device D] [--dtype T] [--quantize Q] [--tensor_parallel N]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 processes=1

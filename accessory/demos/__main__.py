@@ -9,13 +9,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from SPHINX_V.errors import SphinxVError, UsageError
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.inference import DTYPES
+from SPHINX_V.model.lowbit import PRECISIONS
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.sphinx_v import SPHINX_V_Model
+
+if TYPE_CHECKING:
+    from accessory.demos.app import Shown
 
 MOST_WAITING = 128  # questions of all pages together
 
@@ -32,13 +36,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
     parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
     return parser
 
 
 def serve(options: argparse.Namespace) -> None:
     """Runs until SIGINT or SIGTERM. Raises errors of our family for what the user can mend."""
-    from accessory.demos.app import LOCAL, Shown, build, gradio, launch
+    from accessory.demos.app import LOCAL, build, gradio, launch
     from accessory.demos.session import Sessions
 
     check_world(options.tensor_parallel)
@@ -46,33 +51,27 @@ def serve(options: argparse.Namespace) -> None:
         raise UsageError(
             f"there is no checkpoint {options.checkpoint}; `bash scripts/quickstart.sh` makes a small one."
         )
+    segmenter = None
     if rank() == 0:
         # Before Gradio is imported, which asks the network about its own version otherwise.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         gradio()
+        segmenter = _segmenter(options)
     model = SPHINX_V_Model.from_pretrained(
         options.checkpoint,
         device=options.device,
         dtype=DTYPES.get(options.dtype),
         tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
     )
     engine = model.make_engine(EngineOptions(max_waiting=MOST_WAITING))
     if rank():
         engine.follow()
         return
-    segmenter = _segmenter(options)
     sessions = Sessions()
-    dtype = str(next(model.model.parameters()).dtype).removeprefix("torch.")
-    name = options.checkpoint.resolve()
-    shown = Shown(
-        model=f"{name.parent.name}/{name.name}",
-        device=f"{model.device}, {dtype}",
-        slots=model.config.prompts.num_slots,
-        sam=segmenter is not None,
-    )
     engine.start()
-    page = build(engine, shown, sessions, segmenter)
+    page = build(engine, _shown(options, model, segmenter is not None), sessions, segmenter)
     try:
         launch(page, options.host, options.port)
         print(f"SPHINX-V is at http://{options.host}:{options.port}/ (Ctrl+C ends it)", flush=True)
@@ -85,6 +84,20 @@ def serve(options: argparse.Namespace) -> None:
         sessions.close_all()
         page.close(verbose=False)
         engine.stop()
+
+
+def _shown(options: argparse.Namespace, model: SPHINX_V_Model, sam: bool) -> Shown:
+    from accessory.demos.app import Shown
+
+    folder = options.checkpoint.resolve()
+    precision = options.quantize or str(model.model.start_img.dtype).removeprefix("torch.")
+    parts = f" × {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
+    return Shown(
+        model=f"{folder.parent.name}/{folder.name}",
+        device=f"{model.device.type}{parts}, {precision}",
+        slots=model.config.prompts.num_slots,
+        sam=sam,
+    )
 
 
 def _segmenter(options: argparse.Namespace) -> Any:

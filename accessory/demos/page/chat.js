@@ -134,7 +134,11 @@
     rest(turn) {
       turn.element.classList.remove("sx-writing");
       turn.acts.hidden = false;
-      this.turns.forEach((each) => { each.acts.firstElementChild.hidden = each !== this.last; });
+      this.turns.forEach((each) => {
+        const [again, copy] = each.acts.children;
+        again.hidden = each !== this.last;
+        copy.hidden = each.answer === null;
+      });
       this.show(this.lit);
       this.follow();
     }

@@ -8,7 +8,7 @@
   // [name, label, smallest, largest, step, beginning]
   const NUMBERS = [
     ["temperature", "Temperature", 0, 10, "any", 0.1], ["top_p", "Top-p", 0, 1, "any", 0.5], ["top_k", "Top-k (0: off)", 0, null, 1, 0],
-    ["repetition_penalty", "Repetition penalty", 0, null, "any", 1], ["max_gen_len", "Longest answer (tokens)", 1, null, 1, 512],
+    ["repetition_penalty", "Repetition penalty", 0, null, "any", 1], ["max_gen_len", "Most tokens", 1, null, 1, 512],
     ["seed", "Seed", 0, null, 1, 0],
   ];
 
