@@ -67,6 +67,8 @@ def serve(options: argparse.Namespace) -> None:
     )
     engine = model.make_engine(EngineOptions(max_waiting=MOST_WAITING))
     if rank():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the first process ends them all, after its last round
         engine.follow()
         return
     sessions = Sessions()
