@@ -274,8 +274,8 @@
       if (this.painted?.picture === picture && this.painted.seen === seen) return;
       this.painted = { picture, seen };
       const ctx = this.context(this.parts.picture);
-      // Large pixels are shown as they are, so that one can be aimed at.
-      ctx.imageSmoothingEnabled = view.scale < 3;
+      // Zoomed in, large pixels are shown as they are, so that one can be aimed at.
+      ctx.imageSmoothingEnabled = view.scale < 3 || view.zoom < 1.5;
       ctx.imageSmoothingQuality = "high";
       ctx.drawImage(picture, x, y, view.size.width * view.scale, view.size.height * view.scale);
     }

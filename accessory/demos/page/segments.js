@@ -10,7 +10,7 @@
       this.masks = [];
       this.asked = 0; // only the newest request counts
       if (!available) {
-        root.append(demo.make("p", { class: "sx-quiet" }, "Masks are off; they come with a SAM checkpoint (--sam)."));
+        root.append(demo.make("p", { class: "sx-quiet" }, "Masks are off: the demo was started without SAM."));
         return;
       }
       this.shown = demo.make("input", { type: "checkbox", id: "sx-masks" });
@@ -55,6 +55,7 @@
       const element = demo.button("", { class: "sx-insert", "aria-label": `Use the mask of mark ${id} as the mark` }, () => {
         const { outline } = this.masks.find((mask) => mask.id === id);
         this.board.setMarks(this.board.marks().map((mark) => (mark.id === id ? { kind: "mask", coords: outline } : mark)));
+        this.shown.focus(); // this button goes
       });
       element.append(demo.badge(id));
       return element;

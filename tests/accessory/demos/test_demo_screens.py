@@ -121,6 +121,8 @@ def test_names_contrast_and_roles_pass_axe(open_studio, theme, width):
     studio.set(temperature=0, max_gen_len=6)
     studio.ask("What is <Region 1>?")
     studio.page.locator(".sx-mention").first.click()
+    assert axe.Axe().run(studio.page).response["violations"] == []
+    studio.tool("Undo")  # the turn is about marks that are gone
     studio.set(temperature=-1)
     studio.write("Why?")
     expect(studio.turn(2)).to_contain_text("temperature is -1")
