@@ -11,7 +11,7 @@ from tests.accessory.demos.browser import expect
 from tests.accessory.demos.studio import PATIENCE, Studio, served
 from tests.generation.chain_model import chain_model
 
-SAID = "Region 2: <b>"  # then ">" without end
+SAID = "<Mark 2> big"  # 8 tokens, then "ig" without end
 
 
 class Gate:
@@ -71,7 +71,7 @@ def draw_two(studio):
     studio.open((800, 600))
     studio.drag((100, 80), (300, 240))
     studio.drag((420, 310), (700, 500))
-    studio.set(temperature=0, max_gen_len=7)
+    studio.set(temperature=0, max_gen_len=8)
 
 
 def test_an_answer_comes_in_pieces_and_can_be_stopped(open_studio, talker):
@@ -80,8 +80,8 @@ def test_an_answer_comes_in_pieces_and_can_be_stopped(open_studio, talker):
     studio.set(temperature=0, max_gen_len=1500)
     gate.close(9)
     studio.write("Speak")
-    # The ninth token is ">" and nothing follows it yet: what is there so far is on the page.
-    expect(studio.turn(1).locator(".sx-text")).to_contain_text(": <b>>", timeout=PATIENCE)
+    # The ninth token and nothing after it: what is there so far is on the page.
+    expect(studio.turn(1).locator(".sx-text")).to_contain_text("bigig", timeout=PATIENCE)
     expect(studio.turn(1).locator(".sx-note")).to_have_text("Writing …")
     stop = studio.page.get_by_role("button", name="Stop", exact=True)
     stop.click()
@@ -97,10 +97,10 @@ def test_who_waits_is_told_the_place_in_the_queue(open_studio, talker):
     _, gate = talker
     one, two, three = open_studio(), open_studio(), open_studio()
     for studio in (one, two, three):
-        studio.set(temperature=0, max_gen_len=7)
-    gate.close(2)
+        studio.set(temperature=0, max_gen_len=8)
+    gate.close(7)
     one.write("Speak")
-    expect(one.turn(1).locator(".sx-text")).to_contain_text("Region", timeout=PATIENCE)
+    expect(one.turn(1).locator(".sx-text")).to_contain_text("Mark", timeout=PATIENCE)
     for number, studio in enumerate((two, three), start=1):
         studio.write("Speak")
         expect(studio.turn(1).locator(".sx-note")).to_have_text(
@@ -122,9 +122,9 @@ def test_names_of_marks_are_buttons_and_everything_else_is_text(open_studio):
     assert studio.turn(1).locator(".sx-asked").evaluate("e => e.textContent").startswith(asked.partition("<Region")[0])
     assert studio.turn(1).locator("img, b").count() == 0
     assert studio.page.title() == "SPHINX-V"
-    assert studio.said(1) == "Region 2: <b>"
+    assert studio.said(1) == "Mark 2 big"
     mention = studio.turn(1).locator(".sx-text .sx-mention")
-    assert mention.inner_text() == "Region 2"
+    assert mention.inner_text() == "Mark 2"
 
     def tinted():
         """Is the middle of box 2 filled on the layer of marks?"""
@@ -167,7 +167,7 @@ def test_the_keyboard_alone_opens_marks_asks_and_reads(open_studio):
             break
     studio.keys("p", "Enter", "ArrowLeft", "Enter")
     assert [kind for kind, _ in studio.marks()] == ["Box", "Box", "Box", "Point"]
-    studio.set(temperature=0, max_gen_len=7)
+    studio.set(temperature=0, max_gen_len=8)
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Labels":
