@@ -64,6 +64,7 @@ class Hand:
             points = [dict(zip("xy", self.at(*position)), id=0)]
             client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        self.page.wait_for_timeout(500)  # a tap sooner than any hand can is taken for a part of this gesture
 
     def tool(self, name):
         self.page.get_by_role("button", name=name, exact=True).click()
