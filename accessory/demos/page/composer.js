@@ -13,7 +13,7 @@
   ];
 
   class Composer {
-    /** `act`: ask(question, alone), stop(). `questions`: task → [wording for regions, wording for points]. */
+    /** `act`: ask(question, alone, whenTaken), stop(). `questions`: task → [wording for regions, wording for points]. */
     constructor(parts, questions, act) {
       Object.assign(this, { parts, questions, act });
       this.marks = [];
@@ -61,8 +61,7 @@
     send() {
       const text = this.parts.question.value.trim();
       if (!text || this.busy) return;
-      this.parts.question.value = "";
-      this.act.ask(text, !this.parts.remember.checked);
+      this.act.ask(text, !this.parts.remember.checked, () => { this.parts.question.value = ""; });
     }
 
     insert(mark) {

@@ -24,7 +24,7 @@
           presets: find("presets"), inserts: find("inserts"), numbers: find("numbers"), form: find("composer"),
           question: find("field textarea"), ask: find("ask"), stop: find("stop"), remember: find("remember"),
         },
-        facts.questions, { ask: (question, alone) => this.ask(question, alone), stop: () => this.wire.stop() },
+        facts.questions, { ask: (...question) => this.ask(...question), stop: () => this.wire.stop() },
       );
       this.picture = new demo.Picture(
         this.wire, this.board, { root: element.querySelector(".sx"), file: find("file"), error: find("picture-error") },
@@ -104,13 +104,16 @@
 
     // Questions.
 
-    async ask(question, alone) {
+    /** `taken()` is called once the question stands in the conversation: what was typed is kept until then. */
+    async ask(question, alone, taken = () => {}) {
       await this.attempt(async () => {
         if (this.composer.busy) return;
         const settings = this.composer.settings();
         const marks = this.picture.blob ? this.board.marks() : [];
         const before = alone ? [] : this.chat.standing(marks);
-        await this.answer(this.chat.add(question, marks, alone), before, settings);
+        const turn = this.chat.add(question, marks, alone);
+        taken();
+        await this.answer(turn, before, settings);
       });
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from SPHINX_V.prompts import Box
@@ -85,6 +87,41 @@ def test_a_finger_draws_and_asks_on_a_small_screen(open_studio):
     studio.set(temperature=0, max_gen_len=6)
     studio.page.get_by_role("button", name="Labels").tap()
     studio.answer(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way, target", [("drop", ".sv-stage"), ("paste", "body")])
+def test_a_picture_can_be_dropped_or_pasted(open_studio, way, target):
+    studio = open_studio()
+    data = base64.b64encode(picture(640, 480)).decode()
+    studio.page.evaluate(
+        "([way, target, data]) => {"
+        " const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));"
+        " const transfer = new DataTransfer();"
+        " transfer.items.add(new File([bytes], 'clip.jpg', { type: 'image/jpeg' }));"
+        " const event = way === 'drop' ? new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })"
+        "   : new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true, cancelable: true });"
+        " document.querySelector(target).dispatchEvent(event) }",
+        [way, target, data],
+    )
+    expect(studio.page.locator(".sv-status")).to_contain_text("640 × 480", timeout=PATIENCE)
+    studio.size = (640, 480)
+    studio.drag((64, 48), (320, 240))
+    assert studio.marks() == [("Box", [64.0, 48.0, 320.0, 240.0])]
+
+
+@pytest.mark.slow
+def test_a_question_that_cannot_be_sent_stays_where_it_was_typed(open_studio):
+    studio = open_studio()
+    studio.set(seed="")
+    studio.write("Why?")
+    expect(studio.page.locator(".sx-chat-error")).to_have_text("Settings: seed is empty; give a number.")
+    assert studio.page.locator("#sx-question").input_value() == "Why?"
+    studio.set(seed=0, temperature=0, max_gen_len=4)
+    studio.page.get_by_role("button", name="Ask", exact=True).click()
+    studio.answer(1)
+    assert studio.page.locator("#sx-question").input_value() == ""
+    assert studio.page.locator(".sx-chat-error").is_hidden()
 
 
 @pytest.mark.slow
