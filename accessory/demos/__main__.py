@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def serve(options: argparse.Namespace) -> None:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         gradio()
+        _check_port(options.host, options.port)
         segmenter = _segmenter(options)
     model = SPHINX_V_Model.from_pretrained(
         options.checkpoint,
@@ -80,8 +82,6 @@ def serve(options: argparse.Namespace) -> None:
         if options.host not in LOCAL:
             print("Everybody who reaches this computer over the network can use it.", flush=True)
         _wait()
-    except OSError as error:
-        raise UsageError(f"port {options.port} of {options.host} cannot be used ({error}); give --port.") from None
     finally:
         sessions.close_all()
         page.close(verbose=False)
@@ -100,6 +100,17 @@ def _shown(options: argparse.Namespace, model: SPHINX_V_Model, sam: bool) -> Sho
         slots=model.config.prompts.num_slots,
         sam=sam,
     )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Now, and not when minutes have been spent on loading the model."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"port {port} of {host} cannot be used ({error}); give another with --port.") from None
 
 
 def _segmenter(options: argparse.Namespace) -> Any:

@@ -99,8 +99,8 @@ def test_a_picture_can_be_dropped_or_pasted(open_studio, way, target):
         " const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));"
         " const transfer = new DataTransfer();"
         " transfer.items.add(new File([bytes], 'clip.jpg', { type: 'image/jpeg' }));"
-        " const event = way === 'drop' ? new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })"
-        "   : new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true, cancelable: true });"
+        " const options = { dataTransfer: transfer, clipboardData: transfer, bubbles: true, cancelable: true };"
+        " const event = way === 'drop' ? new DragEvent('drop', options) : new ClipboardEvent('paste', options);"
         " document.querySelector(target).dispatchEvent(event) }",
         [way, target, data],
     )

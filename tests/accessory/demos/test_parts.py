@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -254,12 +256,21 @@ def test_a_missing_checkpoint_is_named(capsys, tmp_path):
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
+def test_a_port_in_use_is_named_before_anything_is_loaded(capsys, tmp_path):
+    pytest.importorskip("gradio", reason="Gradio is not installed: pip install -e '.[demo]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        # The checkpoint is an empty folder: loading it would be another error.
+        assert main(["--checkpoint", str(tmp_path), "--port", str(port)]) == 2
+    assert f"port {port} of 127.0.0.1 cannot be used" in capsys.readouterr().err
+
+
 def test_the_script_says_what_to_run_first_and_refuses_odd_numbers(tmp_path, monkeypatch):
     def run(*arguments):
         command = ["bash", str(ROOT / "scripts/demo.sh"), *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
-
-    import sys
 
     monkeypatch.setenv("SPHINX_V_PYTHON", sys.executable)
     odd = run("--tensor_parallel", "two")
