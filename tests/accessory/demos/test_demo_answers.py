@@ -153,6 +153,7 @@ def test_names_of_marks_are_buttons_and_everything_else_is_text(open_studio):
     expect(studio.turn(1).locator(".sx-asked .sx-mention")).to_have_class("sx-mention sx-lit")
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_opens_marks_asks_and_reads(open_studio):
     studio = open_studio()
     page = studio.page

@@ -256,7 +256,9 @@ def test_a_missing_checkpoint_is_named(capsys, tmp_path):
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_named_before_anything_is_loaded(capsys, tmp_path):
+def test_a_port_in_use_is_named_before_anything_is_loaded(capsys, tmp_path, monkeypatch):
+    for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):  # what the command sets does not outlive the test
+        monkeypatch.setenv(name, "1")
     pytest.importorskip("gradio", reason="Gradio is not installed: pip install -e '.[demo]'")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
