@@ -1,1 +1,1 @@
-"""Demos: the drawing canvas, and what stands around it."""
+"""The web demo: draw on a picture and talk about what was drawn; `python -m accessory.demos --checkpoint DIR`."""

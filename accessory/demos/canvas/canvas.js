@@ -274,8 +274,8 @@
       if (this.painted?.picture === picture && this.painted.seen === seen) return;
       this.painted = { picture, seen };
       const ctx = this.context(this.parts.picture);
-      // Large pixels are shown as they are, so that one can be aimed at.
-      ctx.imageSmoothingEnabled = view.scale < 3;
+      // Zoomed in, large pixels are shown as they are, so that one can be aimed at.
+      ctx.imageSmoothingEnabled = view.scale < 3 || view.zoom < 1.5;
       ctx.imageSmoothingQuality = "high";
       ctx.drawImage(picture, x, y, view.size.width * view.scale, view.size.height * view.scale);
     }
@@ -293,7 +293,7 @@
   /**
    * Builds the canvas inside `element`. `slots`: how many marks there may be. `onChange(marks)` hears of every change of
    * the marks, `onHover(id or null)` of the mark under the mouse. `setPicture` takes a Blob or an address, clears the
-   * marks, and resolves when the picture is seen or rejects where it is none. `setMarks` throws TypeError or RangeError
+   * marks, and resolves when the picture is seen or rejects where it is none; `size` is then that of the picture. `setMarks` throws TypeError or RangeError
    * for what is no list of marks. `showMasks([{id, source}, …])` tints what is not transparent in each `source`, a Blob
    * or address of a picture as large as the marked one, until its mark changes. `exportPng` resolves to a Blob of the marked picture in its own size.
    */
@@ -301,6 +301,7 @@
     const board = new Board(element, options);
     return {
       setPicture: (source) => board.setPicture(source),
+      size: () => ({ ...board.view.size }),
       marks: () => board.marks(),
       setMarks: (list) => board.setMarks(list),
       select: (id) => board.select(id),

@@ -6,7 +6,6 @@ import base64
 import functools
 import io
 import json
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,17 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.accessory.demos.browser import Hand, expect, picture
 from tests.house.repo import ROOT
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed: apt-get install chromium", allow_module_level=True)
-
 PAGE = ROOT / "accessory/demos/canvas"
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -43,70 +35,22 @@ def address():
     thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
-
-
-def picture(width, height, orientation=None):
-    """JPEG bytes: the left half dark, the right half bright, as stored."""
-    image = Image.new("RGB", (width, height), (30, 40, 60))
-    image.paste((220, 210, 190), (width // 2, 0, width, height))
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    file = io.BytesIO()
-    image.save(file, "JPEG", exif=exif)
-    return file.getvalue()
-
-
-class Canvas:
+class Canvas(Hand):
     """The page with a picture on it, driven by positions in pixels of that picture while it is seen whole."""
 
     def __init__(self, page, address, size, jpeg=None):
-        self.page = page
-        self.size = size
+        super().__init__(page, size)
         self.requests, self.errors = [], []
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
         file = {"name": "picture.jpg", "mimeType": "image/jpeg", "buffer": jpeg or picture(*size)}
         page.set_input_files("#file", file)
-        sync_api.expect(page.locator(".sv-status")).to_contain_text("Picture of")
-        self.stage = page.locator(".sv-stage")
+        expect(page.locator(".sv-status")).to_contain_text("Picture of")
         self.stage.scroll_into_view_if_needed()
-
-    def at(self, x, y):
-        """Where a position of the picture is in the window, worked out from the element alone: the picture fits it."""
-        left, top, width, height = self.stage.evaluate(
-            "e => { const r = e.getBoundingClientRect();"
-            " return [r.left + e.clientLeft, r.top + e.clientTop, e.clientWidth, e.clientHeight] }"
-        )
-        scale = min(width / self.size[0], height / self.size[1])
-        return (
-            left + width / 2 + (x - self.size[0] / 2) * scale,
-            top + height / 2 + (y - self.size[1] / 2) * scale,
-        )
-
-    def drag(self, *positions):
-        self.page.mouse.move(*self.at(*positions[0]))
-        self.page.mouse.down()
-        for position in positions[1:]:
-            self.page.mouse.move(*self.at(*position), steps=4)
-        self.page.mouse.up()
-
-    def tool(self, name):
-        self.page.get_by_role("button", name=name, exact=True).click()
 
     def marks(self):
         return [(mark["kind"], mark["coords"]) for mark in json.loads(self.page.locator("#marks").inner_text())]
-
-    def keys(self, *names):
-        for name in names:
-            self.page.keyboard.press(name)
 
 
 @pytest.fixture
@@ -155,7 +99,7 @@ def test_a_large_picture_is_marked_in_its_own_pixels(open_canvas):
 
 def test_exif_orientation_turns_the_picture_before_it_is_marked(open_canvas):
     canvas = open_canvas((300, 400), picture(400, 300, orientation=6))
-    sync_api.expect(canvas.page.locator(".sv-status")).to_contain_text("300 × 400")
+    expect(canvas.page.locator(".sv-status")).to_contain_text("300 × 400")
     canvas.drag((30, 300), (270, 380))
     [(kind, coords)] = canvas.marks()
     assert kind == "box"
@@ -273,7 +217,7 @@ def test_no_more_marks_than_slots_are_taken(open_canvas):
     for i in range(11):
         canvas.page.mouse.click(*canvas.at(60.5 + 60 * i, 100.5))
     assert canvas.marks() == [("point", [60 + 60 * i, 100]) for i in range(10)]
-    sync_api.expect(canvas.page.get_by_role("status")).to_contain_text("All 10 marks are used")
+    expect(canvas.page.get_by_role("status")).to_contain_text("All 10 marks are used")
 
 
 def test_fingers_draw_and_two_of_them_zoom(open_canvas):
@@ -310,7 +254,7 @@ def test_the_keyboard_alone_draws_chooses_moves_and_removes(open_canvas):
     assert canvas.marks()[1] == ("point", [418, 301])
     canvas.keys("Escape", "Escape", "Tab", "ArrowRight", "Alt+ArrowDown", "Tab")
     assert canvas.marks()[0] == ("box", [399, 300, 419, 303])
-    sync_api.expect(canvas.page.get_by_role("status")).to_contain_text("2: Point 418, 301, selected")
+    expect(canvas.page.get_by_role("status")).to_contain_text("2: Point 418, 301, selected")
     canvas.keys("Delete")
     assert [kind for kind, _ in canvas.marks()] == ["box"]
     canvas.keys("Control+z")

@@ -1,0 +1,143 @@
+"""Starts the web demo: loads the model once and serves the page until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from SPHINX_V.errors import SphinxVError, UsageError
+from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.inference import DTYPES
+from SPHINX_V.model.lowbit import PRECISIONS
+from SPHINX_V.parallel import check_world, end_process, rank
+from SPHINX_V.sphinx_v import SPHINX_V_Model
+
+if TYPE_CHECKING:
+    from accessory.demos.app import Shown
+
+MOST_WAITING = 128  # questions of all pages together
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m accessory.demos", description="A web page on which one draws on a picture and asks about it."
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="a released folder or one of ours"
+    )
+    parser.add_argument("--sam", metavar="PATH", help="a SAM checkpoint: marks then show what they mean")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this computer alone")
+    parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
+    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+    return parser
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Runs until SIGINT or SIGTERM. Raises errors of our family for what the user can mend."""
+    from accessory.demos.app import LOCAL, build, gradio, launch
+    from accessory.demos.session import Sessions
+
+    check_world(options.tensor_parallel)
+    if not options.checkpoint.exists():
+        raise UsageError(
+            f"there is no checkpoint {options.checkpoint}; `bash scripts/quickstart.sh` makes a small one."
+        )
+    segmenter = None
+    if rank() == 0:
+        # Before Gradio is imported, which asks the network about its own version otherwise.
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        gradio()
+        _check_port(options.host, options.port)
+        segmenter = _segmenter(options)
+    model = SPHINX_V_Model.from_pretrained(
+        options.checkpoint,
+        device=options.device,
+        dtype=DTYPES.get(options.dtype),
+        tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
+    )
+    engine = model.make_engine(EngineOptions(max_waiting=MOST_WAITING))
+    if rank():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the first process ends them all, after its last round
+        engine.follow()
+        return
+    sessions = Sessions()
+    engine.start()
+    page = build(engine, _shown(options, model, segmenter is not None), sessions, segmenter)
+    try:
+        launch(page, options.host, options.port)
+        print(f"SPHINX-V is at http://{options.host}:{options.port}/ (Ctrl+C ends it)", flush=True)
+        if options.host not in LOCAL:
+            print("Everybody who reaches this computer over the network can use it.", flush=True)
+        _wait()
+    finally:
+        sessions.close_all()
+        page.close(verbose=False)
+        engine.stop()
+
+
+def _shown(options: argparse.Namespace, model: SPHINX_V_Model, sam: bool) -> Shown:
+    from accessory.demos.app import Shown
+
+    folder = options.checkpoint.resolve()
+    precision = options.quantize or str(model.model.start_img.dtype).removeprefix("torch.")
+    parts = f" × {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
+    return Shown(
+        model=f"{folder.parent.name}/{folder.name}",
+        device=f"{model.device.type}{parts}, {precision}",
+        slots=model.config.prompts.num_slots,
+        sam=sam,
+    )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Now, and not when minutes have been spent on loading the model."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"port {port} of {host} cannot be used ({error}); give another with --port.") from None
+
+
+def _segmenter(options: argparse.Namespace) -> Any:
+    if options.sam is None:
+        return None
+    from accessory.demos.segmenter import load_segmenter
+
+    return load_segmenter(options.sam, options.device)
+
+
+def _wait() -> None:
+    """Until somebody wants the process to end."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line on standard error for what the user can mend."""
+    try:
+        serve(build_parser().parse_args(argv))
+    except SphinxVError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    end_process(main())
