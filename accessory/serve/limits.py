@@ -34,7 +34,7 @@ class InFlight:
             nonlocal taken
             if self.bytes + count > self.limit:
                 raise ApiError(
-                    f"questions of {self.bytes} bytes are being read, the limit is {self.limit}; ask again in a moment.",
+                    f"questions of {self.bytes} bytes are being read, the limit is {self.limit}; ask again soon.",
                     429,
                     code="busy",
                     headers={"Retry-After": "1"},

@@ -94,8 +94,8 @@ def _picture_and_marks(asked: ChatRequest) -> tuple[str | None, tuple[Any, ...]]
         return picture, tuple(marks)
     if marks:
         raise ApiError(
-            f"{len(marks)} marks are in the messages and {len(asked.visual_prompts)} in visual_prompts; give all of them"
-            " in one place.",
+            f"{len(marks)} marks are in the messages and {len(asked.visual_prompts)} in visual_prompts; give all"
+            " of them in one place.",
             param="visual_prompts",
         )
     if picture is None and asked.visual_prompts:
