@@ -16,6 +16,7 @@ from accessory.serve.urls import UrlRules
 from SPHINX_V.errors import ConfigError, PromptWarning, SphinxVError
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.inference import DTYPES
+from SPHINX_V.model.lowbit import PRECISIONS
 from SPHINX_V.parallel import check_world, rank
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--open_to_all", action="store_true", help="listen beyond loopback without keys")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; by default a GPU where there is one")
     parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation; by default the checkpoint's")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
     parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
     parser.add_argument("--max_rows", type=int, default=engine.max_rows, help="answers computed at a time")
     parser.add_argument("--max_len", type=int, help="longest conversation in tokens; by default the model's context")
@@ -127,6 +129,7 @@ def serve(options: argparse.Namespace) -> int:
         device=options.device,
         dtype=DTYPES.get(options.dtype),
         tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
     )
     engine = model.make_engine(limits)
     if sock is None:

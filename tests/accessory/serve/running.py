@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import pytest
 from PIL import Image
 
 from accessory.serve.options import ServeOptions
@@ -22,14 +23,19 @@ from SPHINX_V.processing.tokenizer import Tokenizer
 from tests.generation.chain_model import chain_model
 from tests.golden_model import GOLDEN
 
+# Whoever imports this is skipped without them.
+httpx = pytest.importorskip("httpx", reason='needs the server\'s packages: pip install -e ".[serve]"')
+for name in ("fastapi", "uvicorn"):
+    pytest.importorskip(name, reason='needs the server\'s packages: pip install -e ".[serve]"')
+
 PICTURE = GOLDEN / "image.png"
 
 
 class Running:
     """A server, its model, and a client whose paths begin after the port."""
 
-    def __init__(self, model: SPHINX_V_Model, server: Any, port: int) -> None:
-        self.model, self.server, self.port = model, server, port
+    def __init__(self, model: SPHINX_V_Model, server: Any, port: int, thread: threading.Thread) -> None:
+        self.model, self.server, self.port, self.thread = model, server, port, thread
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
 
     @property
@@ -54,6 +60,12 @@ class Running:
         lines = self.http.get("/metrics").text.splitlines()
         return float(next(line for line in lines if line.startswith(f"sphinx_v_{name} ")).split()[-1])
 
+    def connect(self, content: bytes = b"") -> socket.socket:
+        """A plain connection that has sent this."""
+        sock = socket.create_connection(("127.0.0.1", self.port), 60)
+        sock.sendall(content)
+        return sock
+
     def idle(self) -> bool:
         stats = self.model.engine.stats()
         return not (stats.running or stats.waiting)
@@ -61,20 +73,19 @@ class Running:
 
 @contextmanager
 def running(
-    model: SPHINX_V_Model, options: ServeOptions | None = None, engine: EngineOptions | None = None
+    model: SPHINX_V_Model, options: ServeOptions | None = None, engine: EngineOptions | None = None, buffer: int = 0
 ) -> Iterator[Running]:
-    """A server for as long as the block lasts."""
-    options = options or ServeOptions()
-    server = make_server(model, options, "warning") if engine is None else None
-    if server is None:
-        model.make_engine(engine)
-        server = make_server(model, options, "warning")
+    """A server for as long as the block lasts. `buffer`: bytes that the system may hold of what it sends."""
+    model.make_engine(engine)
+    server = make_server(model, options or ServeOptions(), "warning")
     model.engine.start()
     sock = listen("127.0.0.1", 0)
+    if buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     until(lambda: server.started or not thread.is_alive())
-    found = Running(model, server, sock.getsockname()[1])
+    found = Running(model, server, sock.getsockname()[1], thread)
     try:
         yield found
     finally:
@@ -93,10 +104,24 @@ def until(condition: Any) -> None:
 
 
 def endless_model() -> SPHINX_V_Model:
-    """A model whose greedy answers go on until they are cut: "a" and "b" in turn."""
+    """A model whose greedy answers go on for 20,000 tokens, "a" and "b" in turn."""
     tokenizer = Tokenizer.from_file(GOLDEN / "tokenizer.model")
     a, b = (tokenizer.encode(letter)[-1] for letter in ("a", "b"))
-    return SPHINX_V_Model(chain_model(tokenizer, [a, b, a]), tokenizer)
+    return SPHINX_V_Model(chain_model(tokenizer, [a, b, a], max_seq_len=20_000), tokenizer)
+
+
+def request_bytes(body: Any) -> bytes:
+    """A question as it goes over the wire."""
+    content = json.dumps(body).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
+def read_all(sock: socket.socket) -> tuple[int, bytes]:
+    """Status and body of what comes until the server hangs up."""
+    with sock, sock.makefile("rb") as file:
+        head, _, body = file.read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
 
 
 def user(*parts: Any) -> dict[str, Any]:

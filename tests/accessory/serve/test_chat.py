@@ -1,5 +1,6 @@
 """Questions and answers over HTTP: the same texts as in Python, in the shape that OpenAI's clients know."""
 
+import io
 import math
 
 import numpy
@@ -200,9 +201,6 @@ def test_coordinates_are_of_the_picture_as_displayed(server):
     stored = Image.open(PICTURE).convert("RGB").rotate(90, expand=True)  # EXIF 6 turns it back by 90° clockwise
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored.save(path := server.model and "unused") if False else None
-    import io
-
     file = io.BytesIO()
     stored.save(file, "png", exif=exif)
     said = text_of(server.ask(image(file.getvalue()), mark("box", *BOX), QUESTION, max_tokens=10, temperature=0))

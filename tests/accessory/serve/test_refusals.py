@@ -284,7 +284,15 @@ def test_another_host_s_name_is_refused_without_keys(server):
 
 
 def test_what_is_no_http_is_answered_in_our_shape(server):
-    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"a" * 100_000, b"GET\0/ HTTP/1.1\r\n\r\n"):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    for garbage in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"a" * 100_000,
+        b"GET\0/ HTTP/1.1",
+        head + b"content-length: 5\r\ncontent-length: 6",
+        head + b"content-length: -1",
+        head + b"transfer-encoding: chunked\r\n\r\nnot a length",
+    ):
         with socket.create_connection(("127.0.0.1", server.port), 30) as sock:
             sock.sendall(garbage + b"\r\n\r\n")
             answer = sock.makefile("rb").read()
