@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -147,12 +148,19 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, place: Place, address: str, seconds: float) -> None:
         super().__init__(place.host, place.port, timeout=seconds)
         self._place, self._address = place, address
+        self._open: socket.socket | None = None  # `sock` is gone as soon as the response has it
 
     def connect(self) -> None:
         raw = socket.create_connection((self._address, self._place.port), self.timeout)
         if self._place.scheme == "https":
             raw = ssl.create_default_context().wrap_socket(raw, server_hostname=self._place.host)
-        self.sock = raw
+        self.sock = self._open = raw
+
+    def hang_up(self) -> None:
+        """Ends whatever waits for this connection, in another thread."""
+        if self._open is not None:
+            with suppress(OSError):  # closed meanwhile
+                self._open.shutdown(socket.SHUT_RDWR)
 
 
 def fetch(url: str, rules: UrlRules) -> bytes:
@@ -174,7 +182,7 @@ def _get(url: str, place: Place, address: str, end: float, rules: UrlRules) -> b
         raise _failed(f"it takes longer than {rules.seconds:g} s")
     connection = _Connection(place, address, left)
     # The time-out of a socket is for each read: a server that sends a byte now and then would never reach it.
-    alarm = threading.Timer(left, _hang_up, [connection])
+    alarm = threading.Timer(left, connection.hang_up)
     alarm.daemon = True
     alarm.start()
     try:
@@ -204,20 +212,11 @@ def _read(response: http.client.HTTPResponse, end: float, rules: UrlRules) -> by
         data += chunk
         if len(data) > rules.most_bytes:
             raise _failed(f"it has more than {rules.most_bytes} bytes")
-        if time.monotonic() > end:
-            raise _failed(f"it takes longer than {rules.seconds:g} s")
+    if time.monotonic() >= end:  # the alarm has ended it
+        raise _failed(f"it takes longer than {rules.seconds:g} s")
     if response.length:  # what the header promised and did not come
         raise _failed("it ends early")
     return bytes(data)
-
-
-def _hang_up(connection: _Connection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # closed meanwhile
-            return
 
 
 def _failed(why: str) -> ApiError:
