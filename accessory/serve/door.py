@@ -86,7 +86,7 @@ class _Exchange:
             self.status = message["status"]
             headers = [*message.get("headers", ()), *_SAFE, (b"x-request-id", uuid.uuid4().hex.encode())]
             self._closes = self._unread
-            if self._closes:
+            if self._closes and not any(name == b"connection" for name, _ in headers):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         elif self._closes and self._unread and not message.get("more_body", False):

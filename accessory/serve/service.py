@@ -106,17 +106,17 @@ class Service:
         return question
 
     async def _submit(self, body: bytes, gone: asyncio.Task[None]) -> tuple[ChatRequest, list[AnswerStream]]:
-        asked, conversation = await self._unless(gone, self._work, lambda: self._parse(body))
+        asked, conversation = await self._in_thread(gone, self._work, lambda: self._parse(body))
         fetched: bytes | None = None
         address = conversation.picture
         if address is not None and is_address(address):
-            fetched = await self._unless(gone, self._web, lambda: fetch(address, self.options.urls))
+            fetched = await self._in_thread(gone, self._web, lambda: fetch(address, self.options.urls))
         seconds = self.options.limits.answer_seconds
 
         def submit() -> list[AnswerStream]:
             return submit_all(self.engine, requests_of(asked, conversation, fetched, self._slots, seconds))
 
-        return asked, await self._unless(gone, self._work, submit)
+        return asked, await self._in_thread(gone, self._work, submit)
 
     def _parse(self, body: bytes) -> tuple[ChatRequest, Conversation]:
         limits = self.options.limits
@@ -130,16 +130,18 @@ class Service:
             )
         return asked, read_messages(asked, limits.text_characters)
 
-    async def _unless(self, gone: asyncio.Task[None], pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        """What `work` returns in a thread of the pool; raises ClientGone as soon as the client has hung up. Streams
-        that a thread has made by then have no reader, and cancel themselves."""
-        future = asyncio.get_running_loop().run_in_executor(pool, work)
-        either: set[asyncio.Future[Any]] = {future, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not future.done():
-            future.cancel()
-            raise ClientGone("the client hung up while its question was prepared")
-        return future.result()
+    async def _in_thread(self, gone: asyncio.Task[None], pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        """What `work` returns in a thread of the pool. Raises ClientGone where the client has hung up before it begins.
+
+        The wait goes on until then: a body that stands in the pool's queue must count as long as it takes memory.
+        """
+
+        def unless_gone() -> T:
+            if gone.done():
+                raise ClientGone("the client hung up while its question was prepared")
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(pool, unless_gone)
 
     async def whole(self, question: Question) -> dict[str, Any]:
         """The whole answer. Raises AnswerError, ClientGone, and ApiError where the server ends before it."""

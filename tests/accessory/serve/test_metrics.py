@@ -56,7 +56,7 @@ def test_what_happened_is_counted(endless):
 def test_what_clients_invent_makes_no_new_series(endless):
     with running(endless, engine=EngineOptions(max_rows=1)) as server:
         for number in range(20):
-            server.http.get(f'/a%22{number}%0a')
+            server.http.get(f"/a%22{number}%0a")
             server.http.request(f"VERB{number}", "/v1/models")
         before = shown(server)
         series = [name for name in before if name.startswith("requests_total")]

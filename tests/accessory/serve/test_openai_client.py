@@ -57,7 +57,9 @@ def test_a_stream(client, expected):
 
 def test_the_client_s_own_accumulation_of_a_stream(client, expected):
     stop = expected[-1]  # the client's helper takes an answer that was cut for an error
-    with client.chat.completions.stream(**FIELDS, stop=stop, logprobs=True, top_logprobs=2, stream_options=USAGE) as stream:
+    with client.chat.completions.stream(
+        **FIELDS, stop=stop, logprobs=True, top_logprobs=2, stream_options=USAGE
+    ) as stream:
         for _ in stream:
             pass
         final = stream.get_final_completion()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import torch
 
-from accessory.serve.options import ServeOptions
+from accessory.serve.options import Limits, ServeOptions
 from SPHINX_V import EngineOptions
 from tests.accessory.serve.running import read_all, refusal, request_bytes, running, text_of, until, user
 
@@ -147,6 +147,16 @@ def test_an_engine_that_breaks_ends_the_server_which_says_so(endless):
         assert "the engine failed" in error["message"]
         server.thread.join()
         assert server.server.failed
+
+
+def test_a_stream_that_waits_shows_that_it_is_alive(endless):
+    options = ServeOptions(limits=Limits(comment_seconds=0.05))
+    with running(endless, options, EngineOptions(max_rows=1)) as server:
+        sock = server.connect(request_bytes({**SHORT, "stream": True}))
+        with server.model.engine.compute, sock.makefile("rb") as file:
+            until(lambda: file.readline() == b": still there\n")
+        sock.close()
+        until(server.idle)
 
 
 def test_the_head_of_a_second_request_waits_for_the_first_answer(endless):
