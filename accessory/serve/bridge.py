@@ -65,10 +65,10 @@ class Bridge:
     def open(self) -> None:
         """From now on the running event loop is woken."""
         self._loop = asyncio.get_running_loop()
-        self._engine.on_news = self._from_engine
+        self._engine.queue.on_news = self._from_engine
 
     def close(self) -> None:
-        self._engine.on_news = None
+        self._engine.queue.on_news = None
         self._loop = None
 
     def add(self, watch: Watch) -> None:

@@ -133,7 +133,7 @@ def serve(options: argparse.Namespace) -> int:
     )
     engine = model.make_engine(limits)
     if sock is None:
-        engine.follow()  # type: ignore[attr-defined]
+        engine.follow()
         return 0
     server = make_server(model, served, options.log_level)
     engine.start()
