@@ -12,19 +12,16 @@ from accessory.serve import metrics as prometheus
 from accessory.serve.door import App, Door
 from accessory.serve.errors import MEDIA_TYPE, ApiError, ClientGone, as_api_error, to_json
 from accessory.serve.service import Service
-from SPHINX_V.errors import SphinxVError, UsageError
+from SPHINX_V.errors import SphinxVError
 
 _log = logging.getLogger("uvicorn.error")
 
 
 def create_app(service: Service) -> App:
     """The ASGI application of a service whose engine has been started."""
-    try:
-        from fastapi import FastAPI, Request
-        from fastapi.responses import PlainTextResponse, Response, StreamingResponse
-        from starlette.exceptions import HTTPException
-    except ModuleNotFoundError:
-        raise UsageError('the server needs FastAPI and uvicorn: pip install -e ".[serve]"') from None
+    from fastapi import FastAPI, Request
+    from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+    from starlette.exceptions import HTTPException
 
     class Json(Response):
         media_type = MEDIA_TYPE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from accessory.serve.keys import Keys, check_host
 from accessory.serve.options import Limits, ServeOptions
-from accessory.serve.server import listen, make_server
+from accessory.serve.server import check_packages, listen, make_server
 from accessory.serve.urls import UrlRules
 from SPHINX_V.errors import ConfigError, PromptWarning, SphinxVError
 from SPHINX_V.generation.options import EngineOptions
@@ -113,6 +114,7 @@ def _lines(path: str) -> list[str]:
 
 def serve(options: argparse.Namespace) -> int:
     """Serves until a signal. Raises errors of our family before anything is served."""
+    check_packages()
     check_world(options.tensor_parallel)
     served = serve_options(options)
     limits = EngineOptions(
@@ -133,6 +135,10 @@ def serve(options: argparse.Namespace) -> int:
     )
     engine = model.make_engine(limits)
     if sock is None:
+        # torchrun sends a signal to all processes at once. The first one lets answers end, for which it needs this one,
+        # and tells it when to go; where it is gone itself, `follow` says so.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         engine.follow()
         return 0
     server = make_server(model, served, options.log_level)

@@ -11,18 +11,14 @@ from typing import Any
 
 from accessory.serve.errors import MEDIA_TYPE, ApiError, to_json
 from accessory.serve.options import Limits
-from SPHINX_V.errors import UsageError
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
 
 def protocol_class(limits: Limits) -> type[asyncio.Protocol]:
-    """The protocol that uvicorn's `http=` takes. Raises UsageError without uvicorn and h11."""
-    try:
-        import h11
-        from uvicorn.protocols.http.h11_impl import H11Protocol
-    except ModuleNotFoundError:
-        raise UsageError('the server needs FastAPI and uvicorn: pip install -e ".[serve]"') from None
+    """The protocol that uvicorn's `http=` takes."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
         """One connection."""

@@ -23,11 +23,21 @@ _TICK = 0.05
 _LAST_WORDS = 5  # seconds in which those that were cancelled are told so
 
 
+def check_packages() -> None:
+    """Raises UsageError without the packages that serving needs."""
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(f'the server needs {error.name}, which is missing: pip install -e ".[serve]"') from None
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises UsageError where the address is taken or is none of this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host.strip("[]") == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=1024)
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=1024, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise UsageError(
             f"cannot listen on {host} port {port} ({error}); choose another --port, or end what has it."
@@ -38,11 +48,13 @@ def make_server(model: SPHINX_V_Model, options: ServeOptions, log_level: str = "
     """A uvicorn server for a model whose engine has been started. `run(sockets=[…])` returns after SIGINT or SIGTERM,
     or once `should_exit` is set; `failed` then says whether the engine had broken down. Raises UsageError without the
     packages."""
+    check_packages()
+    import uvicorn
+
     service = Service(model, options)
     app = create_app(service)
     limits = options.limits
     protocol = protocol_class(limits)
-    import uvicorn
 
     class Server(uvicorn.Server):
         """First it takes no more questions, and says so; then it lets running answers end; then it stops to listen."""

@@ -201,6 +201,13 @@ class Service:
         answers = [stream.answer() for stream in question.watch.streams]
         if any(answer.finish == "cancelled" for answer in answers):
             raise closing_error()
+        if any(answer.finish == "timeout" and not answer.ids for answer in answers):
+            raise ApiError(
+                f"no row got free within {self.options.limits.answer_seconds:g} s; ask again later.",
+                503,
+                code="answer_timeout",
+                headers={"Retry-After": str(self.retry_after())},
+            )
         self.metrics.answer.add(time.monotonic() - question.arrived)
         self.metrics.prompt_tokens += answers[0].prompt_tokens
         self.metrics.cached_tokens += answers[0].cached_tokens

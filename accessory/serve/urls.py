@@ -91,8 +91,8 @@ class UrlRules:
             code="url_not_allowed",
         )
 
-    def resolve(self, place: Place) -> str:
-        """An IP address that the host's name means. Raises ApiError where any of them is not public."""
+    def resolve(self, place: Place) -> list[str]:
+        """The IP addresses that the host's name means. Raises ApiError where any of them is not public."""
         try:
             found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
@@ -110,7 +110,7 @@ class UrlRules:
                     param="messages",
                     code="url_not_allowed",
                 )
-        return addresses[0]
+        return list(dict.fromkeys(addresses))
 
 
 def is_public(address: Address) -> bool:
@@ -143,18 +143,25 @@ def _place(parts: SplitResult) -> Place:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to one IP address, whatever the host's name means by now."""
+    """A connection to one of these IP addresses, whatever the host's name means by now."""
 
-    def __init__(self, place: Place, address: str, seconds: float) -> None:
+    def __init__(self, place: Place, addresses: list[str], seconds: float) -> None:
         super().__init__(place.host, place.port, timeout=seconds)
-        self._place, self._address = place, address
+        self._place, self._addresses = place, addresses
         self._open: socket.socket | None = None  # `sock` is gone as soon as the response has it
 
     def connect(self) -> None:
-        raw = socket.create_connection((self._address, self._place.port), self.timeout)
+        raw = self._reach()
         if self._place.scheme == "https":
             raw = ssl.create_default_context().wrap_socket(raw, server_hostname=self._place.host)
         self.sock = self._open = raw
+
+    def _reach(self) -> socket.socket:
+        *others, last = self._addresses
+        for address in others:
+            with suppress(OSError):
+                return socket.create_connection((address, self._place.port), self.timeout)
+        return socket.create_connection((last, self._place.port), self.timeout)
 
     def hang_up(self) -> None:
         """Ends whatever waits for this connection, in another thread."""
@@ -175,12 +182,12 @@ def fetch(url: str, rules: UrlRules) -> bytes:
     raise _failed(f"it leads on more than {rules.redirects} times")
 
 
-def _get(url: str, place: Place, address: str, end: float, rules: UrlRules) -> bytes | str:
+def _get(url: str, place: Place, addresses: list[str], end: float, rules: UrlRules) -> bytes | str:
     """The bytes there, or the address that a redirect names."""
     left = end - time.monotonic()
     if left <= 0:
         raise _failed(f"it takes longer than {rules.seconds:g} s")
-    connection = _Connection(place, address, left)
+    connection = _Connection(place, addresses, left)
     # The time-out of a socket is for each read: a server that sends a byte now and then would never reach it.
     alarm = threading.Timer(left, connection.hang_up)
     alarm.daemon = True

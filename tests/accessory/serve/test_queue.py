@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -147,6 +148,21 @@ def test_an_engine_that_breaks_ends_the_server_which_says_so(endless):
         assert "the engine failed" in error["message"]
         server.thread.join()
         assert server.server.failed
+
+
+def test_an_answer_that_had_no_time_to_begin_is_an_error(endless):
+    options = ServeOptions(limits=Limits(answer_seconds=0.2))
+    with running(endless, options, EngineOptions(max_rows=1)) as server:
+        engine = server.model.engine
+        with in_background(lambda: server.post(SHORT)) as answered, engine.compute:
+            until(lambda: engine.stats().waiting == 1)
+            time.sleep(0.3)
+        response = answered[0]
+        assert refusal(response, 503)["code"] == "answer_timeout"
+        assert response.headers["retry-after"]
+        cut = server.post(LONG).json()["choices"][0]  # this one begins, and is cut
+        assert cut["message"]["content"]
+        assert cut["finish_reason"] == "length"
 
 
 def test_a_stream_that_waits_shows_that_it_is_alive(endless):

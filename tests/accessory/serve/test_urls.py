@@ -2,6 +2,9 @@
 
 import http.server
 import ipaddress
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -12,14 +15,25 @@ from accessory.serve.errors import ApiError
 from accessory.serve.options import ServeOptions
 from accessory.serve.urls import UrlRules, fetch, is_public
 from SPHINX_V import ConfigError, EngineOptions
-from tests.accessory.serve.running import PICTURE, endless_model, image, refusal, running, text_of
+from tests.accessory.serve.running import (
+    PICTURE,
+    endless_model,
+    image,
+    refusal,
+    request_bytes,
+    running,
+    text_of,
+    until,
+    user,
+)
 
 LOOPBACK = ["127.0.0.1/32"]
 
 
 @contextmanager
-def pictures(answers):
-    """A server on loopback: path → what does the answering, given the handler. Yields its address."""
+def pictures(answers, tls=None):
+    """A server on loopback: path → what does the answering, given the handler. Yields its address, and what it was
+    asked for."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -31,6 +45,8 @@ def pictures(answers):
 
     asked = []
     found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        found.socket = tls.wrap_socket(found.socket, server_side=True)
     threading.Thread(target=found.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{found.server_port}", asked
@@ -168,6 +184,60 @@ def test_a_picture_is_fetched_and_answered_about():
             assert refusal(server.ask(image(f"{address}/b.png"), "a"))["code"] == "url_not_allowed"
             assert refusal(server.ask(image("http://127.0.0.1:1/a/"), "a"))["code"] == "url_not_allowed"
         assert asked == [("/a/b.png?x=1", address.removeprefix("http://"))]
+
+
+def test_a_client_that_hangs_up_while_its_picture_is_fetched_is_not_answered():
+    fetching, go_on = threading.Event(), threading.Event()
+
+    def held(handler):
+        fetching.set()
+        go_on.wait(60)
+        data(PICTURE.read_bytes())(handler)
+
+    with pictures({"/a.png": held}) as (address, _):
+        options = ServeOptions(urls=UrlRules.of([address], LOOPBACK))
+        with running(endless_model(), options, EngineOptions(max_rows=1)) as server:
+            body = {"messages": [user(image(f"{address}/a.png"), "a")], "max_tokens": 19_000, "temperature": 0}
+            sock = server.connect(request_bytes(body))
+            assert fetching.wait(60)
+            sock.close()
+            # Seen by the server's thread before it can see the picture: it looks at its sockets all the time.
+            until(lambda: len(server.server.server_state.connections) == 1)
+            go_on.set()
+            until(lambda: server.metric("client_disconnects_total") == 1)
+            assert server.metric("preparing") == 0
+            assert server.metric("engine_tokens_total") == 0
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl, which is missing")
+def test_over_tls_the_host_must_show_that_it_is_the_one_named(tmp_path, monkeypatch):
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with pictures({"/a.png": data(b"a picture")}, context) as (address, asked):
+        port = address.rpartition(":")[2]
+        rules = UrlRules.of([f"https://localhost:{port}/", f"https://127.0.0.1:{port}/"], [*LOOPBACK, "::1/128"])
+        with pytest.raises(ApiError, match="SSLCertVerificationError"):
+            fetch(f"https://localhost:{port}/a.png", rules)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(f"https://localhost:{port}/a.png", rules) == b"a picture"
+        with pytest.raises(ApiError, match="SSLCertVerificationError"):  # known, but not under this name
+            fetch(f"https://127.0.0.1:{port}/a.png", rules)
+        assert asked == [("/a.png", f"localhost:{port}")]
 
 
 def test_redirects_lead_on_within_the_list_only():
