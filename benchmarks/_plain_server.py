@@ -38,6 +38,8 @@ def make_plain_server(model: SPHINX_V_Model) -> ThreadingHTTPServer:
     slots = model.config.prompts.num_slots
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             try:

@@ -7,6 +7,7 @@ is sent; and what it cannot parse, or has no room for, it answers in plain text.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from accessory.serve.errors import MEDIA_TYPE, ApiError, to_json
@@ -28,6 +29,9 @@ def protocol_class(limits: Limits) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            # asyncio does so for sockets that it has made itself. Otherwise each small piece of an answer waits for the
+            # client to acknowledge the one before, which takes a client up to 40 ms.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if len(self.connections) > limits.connections:
                 self._refuse(
                     ApiError(

@@ -2,14 +2,16 @@
 
 import io
 import math
+import socket
 
 import numpy
 import pytest
 from PIL import Image
 
 from accessory.serve.schema import MOST_CHOICES
-from SPHINX_V import Box, Point
-from tests.accessory.serve.running import PICTURE, image, mark, refusal, text_of, user
+from SPHINX_V import Box, EngineOptions, Point, SPHINX_V_Model
+from tests.accessory.serve.running import PICTURE, image, mark, refusal, running, text_of, user
+from tests.generation.chain_model import chain_model
 
 QUESTION = "What is <Region 1>?"
 BOX = (49, 139, 245, 321)
@@ -278,6 +280,26 @@ def test_the_models_are_listed(server):
     assert refusal(server.http.get("/v1/models/other"), 404)["code"] == "model_not_found"
 
 
+def test_small_pieces_of_an_answer_wait_for_nothing(server):
+    """With Nagle's algorithm each would wait, for up to 40 ms, until the client has acknowledged the one before."""
+    assert server.http.get("/health").status_code == 200
+    sockets = [one.transport.get_extra_info("socket") for one in server.server.server_state.connections]
+    assert sockets
+    assert all(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets)
+
+
 def test_health_and_ready(server):
     assert server.http.get("/health").json() == {"status": "ok"}
     assert server.http.get("/ready").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize("stop", [None, "never said", ["t"]])
+def test_the_template_s_own_stop_string_ends_answers_whatever_others_are_given(golden_tokenizer, stop):
+    """A model that would go on with the human's next words."""
+    begin = golden_tokenizer.encode(" Assistant:")
+    said = golden_tokenizer.encode(" Assistant: red cat\n### Human")[len(begin) :]
+    model = SPHINX_V_Model(chain_model(golden_tokenizer, [begin[-1], *said]), golden_tokenizer)
+    with running(model, engine=EngineOptions(max_rows=1)) as found:
+        response = found.ask("What?", temperature=0, stop=stop)
+        assert text_of(response) == ("red ca" if stop == ["t"] else "red cat")
+        assert response.json()["choices"][0]["finish_reason"] == "stop"
