@@ -20,7 +20,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OPEN = ("/health", "/ready")  # for who watches the server, and has no key
 ROUTES = ("/v1/chat/completions", "/v1/models", "/health", "/ready", "/metrics", "/openapi.json")
 _METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
-_LINGER_SECONDS = 2.0
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
@@ -37,7 +36,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        exchange = _Exchange(receive, send, _has_body(headers))
+        exchange = _Exchange(receive, send, _has_body(headers), self._options.limits.linger_seconds)
         try:
             refusal = self._refusal(scope["path"], headers)
             if refusal is not None:
@@ -69,8 +68,8 @@ class _Exchange:
     """One request and its response. A response that comes before the whole body has been read closes the connection,
     after the rest has been read for a moment: closing over unread bytes makes some clients lose the response."""
 
-    def __init__(self, receive: Receive, send: Send, has_body: bool) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, receive: Receive, send: Send, has_body: bool, linger: float) -> None:
+        self._receive, self._send, self._linger = receive, send, linger
         self._unread = has_body
         self._closes = False
         self.status = 0
@@ -98,7 +97,7 @@ class _Exchange:
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + _LINGER_SECONDS
+        end = loop.time() + self._linger
         while self._unread:
             try:
                 await asyncio.wait_for(self.receive(), end - loop.time())

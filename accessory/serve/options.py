@@ -18,6 +18,7 @@ class Limits:
     header_seconds: float = 10.0  # until the last byte of a head
     write_seconds: float = 60.0  # that a client may leave its answer unread
     keep_alive_seconds: int = 15
+    linger_seconds: float = 2.0  # for the rest of a body that was refused
     in_flight_bytes: int = 256 * 2**20  # of all bodies that are being read
     connections: int = 2048
     depth: int = 16  # of nested lists and objects

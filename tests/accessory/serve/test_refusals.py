@@ -25,6 +25,18 @@ def _alive_after(server):
     assert server.idle()
 
 
+def refused_at_once(send):
+    """The error of what `send` sends. It comes within 100 ms, at least when nothing else keeps the machine."""
+    times = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        response = send()
+        times.append(time.perf_counter() - begun)
+        if times[-1] < 0.1:
+            return refusal(response)
+    raise AssertionError(times)
+
+
 def send(server, content: bytes, **headers):
     return server.http.post(CHAT, content=content, headers={"content-type": "application/json", **headers})
 
@@ -67,10 +79,8 @@ PICTURES = {
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_that_is_none_is_refused(server, name):
-    begun = time.perf_counter()
-    error = refusal(server.ask(image(PICTURES[name]), "What is this?"))
-    # The bound is the issue's, 100 ms; ten times as much, since a test machine is shared.
-    assert time.perf_counter() - begun < 1.0
+    body = json.dumps({"messages": [user(image(PICTURES[name]), "What is this?")]}).encode()
+    error = refused_at_once(lambda: send(server, body))
     assert error["code"] == "invalid_picture"
 
 
@@ -135,7 +145,8 @@ def test_marks_that_mark_nothing_are_refused(server, name):
 
 def test_a_hundred_thousand_marks_are_refused_before_they_are_read(server):
     body = {"messages": [user(image(), "What?")], "visual_prompts": [mark("point", 1, 1)["visual_prompt"]] * 100_000}
-    assert refusal(server.post(body))["code"] == "too_many_values"
+    many = json.dumps(body).encode()
+    assert refused_at_once(lambda: send(server, many))["code"] == "too_many_values"
     few = {**body, "visual_prompts": body["visual_prompts"][:30_000]}
     assert "30000 marks given" in refusal(server.post(few))["message"]
 
@@ -165,9 +176,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_that_is_no_question_is_refused(server, name):
-    begun = time.perf_counter()
-    refusal(send(server, BODIES[name]))
-    assert time.perf_counter() - begun < 1.0
+    refused_at_once(lambda: send(server, BODIES[name]))
 
 
 def test_brackets_in_a_text_are_no_depth(server):
@@ -228,16 +237,16 @@ def test_marks_in_both_places_and_marks_without_a_picture_are_refused(server):
 
 
 def test_a_question_of_ten_megabytes_is_refused(server):
-    begun = time.perf_counter()
-    error = refusal(server.ask("Why? " * 2_000_000))
-    assert time.perf_counter() - begun < 2.0
+    body = json.dumps({"messages": [user("Why? " * 2_000_000)]}).encode()
+    error = refused_at_once(lambda: send(server, body))
     assert error["code"] == "text_too_long"
     within = refusal(server.ask("Why? " * 12_000))
     assert "the model's context is" in within["message"]
 
 
 def test_ten_thousand_choices_are_refused(server):
-    assert refusal(server.ask("Why?", n=10_000))["param"] == "n"
+    body = json.dumps({"messages": [user("Why?")], "n": 10_000}).encode()
+    assert refused_at_once(lambda: send(server, body))["param"] == "n"
 
 
 def test_a_body_over_the_limit_is_refused_by_its_header(server):
