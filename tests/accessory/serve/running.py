@@ -24,9 +24,9 @@ from tests.generation.chain_model import chain_model
 from tests.golden_model import GOLDEN
 
 # Whoever imports this is skipped without them.
-httpx = pytest.importorskip("httpx", reason='needs the server\'s packages: pip install -e ".[serve]"')
+httpx = pytest.importorskip("httpx", reason='needs the server and a client: pip install -e ".[test]"')
 for name in ("fastapi", "uvicorn"):
-    pytest.importorskip(name, reason='needs the server\'s packages: pip install -e ".[serve]"')
+    pytest.importorskip(name, reason='needs the server and a client: pip install -e ".[test]"')
 
 PICTURE = GOLDEN / "image.png"
 
