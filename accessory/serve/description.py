@@ -95,6 +95,12 @@ _COMPLETION = {
     },
     "required": ["id", "object", "created", "model", "choices", "usage"],
 }
+_EVENT = {
+    "type": "object",
+    "description": "One event: its data is a chat.completion.chunk or an error as JSON, and at last [DONE].",
+    "properties": {"data": {"type": "string"}},
+    "required": ["data"],
+}
 _MODEL = {
     "type": "object",
     "properties": {
@@ -126,7 +132,7 @@ def _route(content: dict[str, Any], *statuses: int) -> dict[str, Any]:
 
 CHAT = {
     **_route(
-        {**_json(_COMPLETION), "text/event-stream": {"schema": {"type": "string"}}},
+        {**_json(_COMPLETION), "text/event-stream": {"schema": _EVENT}},
         *(400, 401, 403, 404, 408, 413, 415, 429, 500, 503),
     ),
     "openapi_extra": {"requestBody": {"required": True, "content": _json({"$ref": _REF.format(model="ChatRequest")})}},

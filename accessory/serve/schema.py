@@ -133,7 +133,7 @@ class ChatRequest(_Strict):
     temperature: float = Field(Request.temperature, ge=0, le=2)
     top_p: float = Field(Request.top_p, ge=0, le=1)
     top_k: int = Field(Request.top_k, ge=0, le=2**31 - 1, description="0: all tokens")
-    repetition_penalty: float = Field(Request.repetition_penalty, gt=0, le=10)
+    repetition_penalty: float = Field(Request.repetition_penalty, ge=0.1, le=10)
     seed: int = Field(Request.seed, ge=0, le=2**63 - 1, description="choice i is drawn with seed + i")
     n: int = Field(1, ge=1, le=MOST_CHOICES)
     stop: (

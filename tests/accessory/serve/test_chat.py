@@ -246,6 +246,7 @@ WRONG = {
     "seed": -1,
     "stop": ["a", "b", "c", "d", "e"],
     "max_tokens": 0,
+    "repetition_penalty": 1e-300,
     "top_logprobs": 3,
     "logprobs": 1,
     "stream": "yes",

@@ -1,12 +1,13 @@
 """The OpenAPI description: complete, without outside references, and true for whatever it allows and forbids."""
 
 import json
+import re
 
 import pytest
 
 from accessory.serve.options import Limits, ServeOptions
 from SPHINX_V import EngineOptions
-from tests.accessory.serve.running import endless_model, running, until
+from tests.accessory.serve.running import endless_model, running, until, user
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip install schemathesis")
 hypothesis = pytest.importorskip("hypothesis")
@@ -75,10 +76,15 @@ def test_nothing_that_is_sent_breaks_the_server_or_the_description(quick, mode):
             nonlocal asked
             asked += 1
             case.call_and_validate(checks=held_to)
+            if mode == "positive" and case.operation.body and isinstance(case.body, dict):
+                # Roles, names and marks that happen to fit are rare: the other fields, of a question that does.
+                fields = {name: value for name, value in case.body.items() if name not in ("model", "visual_prompts")}
+                case.body = {**fields, "messages": [user("a")]}
+                case.call_and_validate(checks=held_to)
 
         ask()
         assert quick.http.get("/health").status_code == 200
     assert asked > 50
-    answered = 'route="/v1/chat/completions",status="200"' in quick.http.get("/metrics").text
-    assert answered or mode == "negative"
+    counted = re.search(r'"/v1/chat/completions",status="200"} (\d+)', quick.http.get("/metrics").text)
+    assert mode == "negative" or (counted and int(counted[1]) > 20)
     until(quick.idle)

@@ -202,7 +202,7 @@ def test_a_client_that_hangs_up_while_its_picture_is_fetched_is_not_answered():
             assert fetching.wait(60)
             sock.close()
             # Seen by the server's thread before it can see the picture: it looks at its sockets all the time.
-            until(lambda: len(server.server.server_state.connections) == 1)
+            until(lambda: not server.server.server_state.connections)
             go_on.set()
             until(lambda: server.metric("client_disconnects_total") == 1)
             assert server.metric("preparing") == 0
