@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import torch
 
 from SPHINX_V.errors import CheckpointWarning, PromptWarning, SphinxVError, UsageError
+from SPHINX_V.mark_flags import add_mark_flags, default_question, with_signs
 from SPHINX_V.model.lowbit import PRECISIONS
 from SPHINX_V.overlay import draw_marks
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.processing.image import open_picture
-from SPHINX_V.prompts import Prompt, as_prompt, is_point
+from SPHINX_V.prompts import Prompt, is_point
 from SPHINX_V.sphinx_v import Request, SPHINX_V_Model
 
 if TYPE_CHECKING:
@@ -29,21 +30,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _OURS = (PromptWarning, CheckpointWarning)  # shown in one line, and by one process
-_FORMS = {"--box": ("x,y,w,h", 4), "--point": ("x,y", 2)}
-
-
-class _Mark(argparse.Action):
-    """Boxes and points join one list, in the order of the command line: that order is their number."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
-        form, size = _FORMS[str(option)]
-        try:
-            numbers = [float(part) for part in str(value).split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) != size:
-            raise UsageError(f"{option} {value}: write {form} in pixels of the picture, with commas and no spaces.")
-        namespace.prompts = [*namespace.prompts, as_prompt(numbers, f"{option} {value}")]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="a released folder or one of ours")
     parser.add_argument("--image", metavar="FILE", help="the picture; without it the question is text only")
-    for flag, (form, _) in _FORMS.items():
-        what = f"mark a {flag[2:]}, in pixels; may be repeated"
-        parser.add_argument(flag, action=_Mark, dest="prompts", default=[], metavar=form.upper(), help=what)
+    add_mark_flags(parser)
     parser.add_argument(
         "--question", help="names marks as <Region n> (boxes) or <Mark n> (points); default: their labels"
     )
@@ -72,25 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--overlay", metavar="PNG", help="write the picture with its numbered marks")
     parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
     return parser
-
-
-def _with_signs(argv: Sequence[str]) -> list[str]:
-    """`--box -5,0,20,20` → `--box=-5,0,20,20`: argparse would take the value for an option."""
-    joined: list[str] = []
-    for word in argv:
-        if joined and joined[-1] in _FORMS and word[:1] == "-" and word[1:2] in "0123456789.":
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
-
-
-def default_question(prompts: Sequence[Prompt]) -> str:
-    """Asks for the labels of all marks, in the wording of the training data. Raises UsageError without marks."""
-    if not prompts:
-        raise UsageError("nothing is asked: give --question, or mark places with --box or --point.")
-    word = "point" if is_point(prompts[0]) else "region"
-    return f"Please identify the labels of each marked {word} in the image."
 
 
 def _save_overlay(path: str, picture: Image.Image, prompts: Sequence[Prompt]) -> None:
@@ -182,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            options = build_parser().parse_args(_with_signs(sys.argv[1:] if argv is None else argv))
+            options = build_parser().parse_args(with_signs(sys.argv[1:] if argv is None else argv))
             if rank():
                 for category in _OURS:
                     warnings.simplefilter("ignore", category)

@@ -59,6 +59,11 @@ class Engine:
         self.compute = FairLock()  # held for a round, and for whatever else uses rows
         self._runner = Runner(self, self.rows.peers.link)
 
+    @property
+    def started(self) -> bool:
+        """Does a thread of its own run the rounds?"""
+        return self._runner.runs
+
     # What callers do
 
     def submit(self, request: Request) -> AnswerStream:
@@ -205,7 +210,7 @@ class Engine:
                 if not job.ended:
                     job.error, self._failed = broken, self._failed + 1
             self._running, self._joining, self._sampler = [], [], None
-            self.queue.news.notify_all()
+        self.queue.tell()
 
     # A round
 

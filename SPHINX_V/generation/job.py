@@ -41,7 +41,7 @@ class Job:
         self._tokenizer = tokenizer
         self._text = AnswerText(tokenizer, prompt.key.ids[-_CONTEXT:], options.stops)
         self._shown: list[str] = []
-        self._logprobs: list[TokenLogprob] = []
+        self.logprobs: list[TokenLogprob] = []
 
     @property
     def ended(self) -> bool:
@@ -76,7 +76,7 @@ class Job:
         table = logits.float().log_softmax(-1)
         values, ids = table.topk(min(self.options.logprobs, table.shape[0]))
         top = tuple((i, self._tokenizer.decode([i]), v) for i, v in zip(ids.tolist(), values.tolist()))
-        self._logprobs.append(TokenLogprob(token, self._tokenizer.decode([token]), float(table[token]), top))
+        self.logprobs.append(TokenLogprob(token, self._tokenizer.decode([token]), float(table[token]), top))
 
     def finish(self, why: Finish) -> None:
         """The answer as it stands is the answer; what was held back of it is shown."""
@@ -87,7 +87,7 @@ class Job:
             finish=why,
             prompt_tokens=len(self.prompt.key),
             cached_tokens=self.cached,
-            logprobs=None if self.options.logprobs is None else tuple(self._logprobs),
+            logprobs=None if self.options.logprobs is None else tuple(self.logprobs),
         )
 
     def _show(self, text: str) -> None:
@@ -126,6 +126,15 @@ class AnswerStream:
         if job.error is not None:
             raise job.error
         raise StopIteration
+
+    @property
+    def ready(self) -> bool:
+        """Would reading on return at once?"""
+        return bool(self._job.pieces) or self._job.ended
+
+    def logprobs(self, start: int = 0) -> Sequence[TokenLogprob]:
+        """The log-probabilities of the tokens so far, from token `start` on; empty where none were asked for."""
+        return self._job.logprobs[start:]
 
     def answer(self) -> Answer:
         """The finished answer; waits for it. Pieces that were not read are no longer there to read."""

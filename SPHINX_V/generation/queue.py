@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from SPHINX_V.errors import QueueFullError, UsageError
 from SPHINX_V.generation.job import Events, Job
@@ -24,6 +24,8 @@ class Queue:
     def __init__(self, limit: int) -> None:
         self.news = threading.Condition()
         self.closing = False
+        # For who waits for many answers without a thread each: called whenever there is news, by whose thread it is.
+        self.on_news: Callable[[], None] | None = None
         self._limit = limit
         self._cut = math.inf  # when a stop ends what is still there
         self._arrived: deque[Job] = deque()  # since the last round began
@@ -55,6 +57,8 @@ class Queue:
         """There is news for those who wait for it."""
         with self.news:
             self.news.notify_all()
+        if self.on_news is not None:
+            self.on_news()
 
     def close(self, drain: float) -> None:
         """Takes no more; after `drain` seconds the next round ends all that are there then."""

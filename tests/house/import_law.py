@@ -20,7 +20,7 @@ class Floor(NamedTuple):
 FLOORS = (
     Floor(("SPHINX_V.errors",)),
     Floor(("SPHINX_V.prompts", "SPHINX_V.config", "SPHINX_V.inputs"), neighbours_meet=True),
-    Floor(("SPHINX_V.processing", "SPHINX_V.model", "SPHINX_V.overlay")),
+    Floor(("SPHINX_V.processing", "SPHINX_V.model", "SPHINX_V.overlay", "SPHINX_V.mark_flags")),
     Floor(("SPHINX_V.weights", "SPHINX_V.parallel", "SPHINX_V.generation")),
     Floor(("SPHINX_V.sphinx_v",)),
     Floor(("SPHINX_V.inference", "SPHINX_V.__main__"), neighbours_meet=True),
