@@ -75,12 +75,12 @@ def test_nothing_that_is_sent_breaks_the_server_or_the_description(quick, mode):
         def ask(case):
             nonlocal asked
             asked += 1
-            case.call_and_validate(checks=held_to)
+            case.call_and_validate(checks=held_to, timeout=120)
             if mode == "positive" and case.operation.body and isinstance(case.body, dict):
                 # Roles, names and marks that happen to fit are rare: the other fields, of a question that does.
                 fields = {name: value for name, value in case.body.items() if name not in ("model", "visual_prompts")}
                 case.body = {**fields, "messages": [user("a")]}
-                case.call_and_validate(checks=held_to)
+                case.call_and_validate(checks=held_to, timeout=120)
 
         ask()
         assert quick.http.get("/health").status_code == 200
