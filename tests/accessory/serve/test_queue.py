@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -30,11 +30,19 @@ def in_background(work):
         thread.join()
 
 
+def hold(engine):
+    """No round runs from here to the end of `with` what this returns: taken before anybody asks, so that all wait."""
+    held = ExitStack()
+    held.enter_context(engine.compute)
+    return held
+
+
 def test_a_full_queue_says_when_to_come_again(endless):
     with running(endless, engine=EngineOptions(max_rows=1, max_waiting=1)) as server:
         engine = server.model.engine
+        held = hold(engine)
         with in_background(lambda: server.post(SHORT)) as answered:
-            with engine.compute:  # no round runs meanwhile
+            with held:
                 until(lambda: engine.stats().waiting == 1)
                 response = server.post(SHORT)
                 error = refusal(response, 429)
@@ -88,11 +96,12 @@ def test_a_client_that_hangs_up_in_its_body_is_forgotten(endless):
 def test_a_server_that_ends_lets_answers_end_and_takes_no_more(endless):
     with running(endless, ServeOptions(drain_seconds=60), EngineOptions(max_rows=2)) as server:
         engine = server.model.engine
+        held = hold(engine)
         with (
             in_background(lambda: server.post(SHORT)) as whole,
             in_background(lambda: server.post({**SHORT, "stream": True})) as stream,
         ):
-            with engine.compute:
+            with held:
                 until(lambda: engine.stats().waiting == 2)
                 server.server.handle_exit(signal.SIGTERM, None)
                 with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as other:
@@ -143,7 +152,7 @@ def test_an_answer_that_fails_is_an_error_and_the_next_one_is_answered(endless):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_that_breaks_ends_the_server_which_says_so(endless):
     with running(endless, engine=EngineOptions(max_rows=1)) as server:
-        server.model.model.llm.output = None
+        server.model.model.llm.tok_embeddings = None
         error = refusal(server.post(SHORT), 500)
         assert "the engine failed" in error["message"]
         server.thread.join()
@@ -154,7 +163,8 @@ def test_an_answer_that_had_no_time_to_begin_is_an_error(endless):
     options = ServeOptions(limits=Limits(answer_seconds=0.2))
     with running(endless, options, EngineOptions(max_rows=1)) as server:
         engine = server.model.engine
-        with in_background(lambda: server.post(SHORT)) as answered, engine.compute:
+        held = hold(engine)
+        with in_background(lambda: server.post(SHORT)) as answered, held:
             until(lambda: engine.stats().waiting == 1)
             time.sleep(0.3)
         response = answered[0]
@@ -168,8 +178,9 @@ def test_an_answer_that_had_no_time_to_begin_is_an_error(endless):
 def test_a_stream_that_waits_shows_that_it_is_alive(endless):
     options = ServeOptions(limits=Limits(comment_seconds=0.05))
     with running(endless, options, EngineOptions(max_rows=1)) as server:
+        held = hold(server.model.engine)
         sock = server.connect(request_bytes({**SHORT, "stream": True}))
-        with server.model.engine.compute, sock.makefile("rb") as file:
+        with held, sock.makefile("rb") as file:
             until(lambda: file.readline() == b": still there\n")
         sock.close()
         until(server.idle)
