@@ -152,7 +152,7 @@ def test_an_answer_that_fails_is_an_error_and_the_next_one_is_answered(endless):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_that_breaks_ends_the_server_which_says_so(endless):
     with running(endless, engine=EngineOptions(max_rows=1)) as server:
-        server.model.model.llm.tok_embeddings = None
+        server.model.engine.rows.decoder = None  # the next step raises AttributeError
         error = refusal(server.post(SHORT), 500)
         assert "the engine failed" in error["message"]
         server.thread.join()
