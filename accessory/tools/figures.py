@@ -1,4 +1,4 @@
-"""Makes what the README shows: the architecture, a page of quickstart answers, and the table of its results.
+"""Makes what the README shows: the architecture, a page of quickstart answers, and tables of results.
 
 python -m accessory.tools.figures architecture OUT.svg
 """
@@ -16,6 +16,7 @@ from typing import Any
 from accessory.eval.table import ACCURACY, SWAPPED, markdown
 from accessory.tools.answers_page import answers_page
 from accessory.tools.architecture import architecture
+from accessory.tools.record_table import quantisation_table
 from SPHINX_V.config import PRESETS
 from SPHINX_V.errors import DataError, SphinxVError, UsageError
 
@@ -29,7 +30,7 @@ ROWS = {
 }
 # The picture made by the command `answers`; where it stands beside the Markdown file, it is shown under the table.
 ANSWERS = "assets/quickstart.png"
-OPENS, CLOSES = "<!-- quickstart-table -->", "<!-- /quickstart-table -->"
+QUICKSTART, QUANTISATION = "quickstart-table", "quantisation-table"  # between marker lines of these names
 
 
 def results_table(path: Path, machine: str | None) -> str:
@@ -57,12 +58,18 @@ def results_table(path: Path, machine: str | None) -> str:
     )
 
 
-def fill(text: str, table: str, name: str) -> str:
+def markers(what: str) -> tuple[str, str]:
+    """The lines before and after a table."""
+    return f"<!-- {what} -->", f"<!-- /{what} -->"
+
+
+def fill(text: str, table: str, name: str, what: str = QUICKSTART) -> str:
     """`text` with `table` between its two marker lines. Raises UsageError where they are not there exactly once."""
-    if text.count(OPENS) != 1 or text.count(CLOSES) != 1 or text.index(OPENS) > text.index(CLOSES):
-        raise UsageError(f"{name} must hold the line {OPENS} once, and after it {CLOSES} once.")
-    before, rest = text.split(OPENS)
-    return f"{before}{OPENS}\n{table}{CLOSES}{rest.split(CLOSES)[1]}"
+    opens, closes = markers(what)
+    if text.count(opens) != 1 or text.count(closes) != 1 or text.index(opens) > text.index(closes):
+        raise UsageError(f"{name} must hold the line {opens} once, and after it {closes} once.")
+    before, rest = text.split(opens)
+    return f"{before}{opens}\n{table}{closes}{rest.split(closes)[1]}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,8 +83,15 @@ def parser() -> argparse.ArgumentParser:
     page.add_argument("out", type=Path, metavar="OUT.png")
     table = commands.add_parser("table", help="write the results of a quickstart run into a Markdown file")
     table.add_argument("run", type=Path, metavar="RUN_DIR", help="such as outputs/quickstart")
-    table.add_argument("file", type=Path, metavar="README.md", help=f"has the lines {OPENS} and {CLOSES}")
+    table.add_argument(
+        "file", type=Path, metavar="README.md", help=f"has the lines {' and '.join(markers(QUICKSTART))}"
+    )
     table.add_argument("--machine", help='where it was measured, such as "2 CPU cores"')
+    bits = commands.add_parser("quantisation", help="write a record of benchmarks.quantisation into a Markdown file")
+    bits.add_argument("record", type=Path, metavar="RECORD.json")
+    bits.add_argument(
+        "file", type=Path, metavar="README.md", help=f"has the lines {' and '.join(markers(QUANTISATION))}"
+    )
     return top
 
 
@@ -89,6 +103,10 @@ def make(options: argparse.Namespace) -> Path:
         if (options.file.parent / ANSWERS).is_file():
             table += f"\n![Held-out pictures with numbered marks, questions and the model's answers]({ANSWERS})\n"
         options.file.write_text(fill(text, table, str(options.file)), encoding="utf-8")
+        return options.file
+    if options.command == "quantisation":
+        text, table = options.file.read_text(encoding="utf-8"), quantisation_table(options.record)
+        options.file.write_text(fill(text, table, str(options.file), QUANTISATION), encoding="utf-8")
         return options.file
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.command == "architecture":

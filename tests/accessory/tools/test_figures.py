@@ -11,11 +11,13 @@ from PIL import Image, ImageChops
 from accessory.data.synthetic import generate
 from accessory.tools.answers_page import COLUMNS, MARKS, PLAN, answers_page, choose
 from accessory.tools.architecture import HEIGHT, WIDTH, architecture
-from accessory.tools.figures import CLOSES, OPENS, fill, main, results_table
+from accessory.tools.figures import QUANTISATION, QUICKSTART, fill, main, markers, results_table
+from accessory.tools.record_table import quantisation_table
 from SPHINX_V.config import sphinx_v_13b, tiny
 from SPHINX_V.errors import DataError, UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"
+OPENS, CLOSES = markers(QUICKSTART)
 RESULTS = {
     "labels_box": 0.97149,
     "labels_point": 0.95,
@@ -182,6 +184,45 @@ def test_the_picture_is_shown_where_it_is(run, tmp_path):
 def test_a_file_without_the_two_lines_is_not_changed(text):
     with pytest.raises(UsageError, match=r"README\.md must hold"):
         fill(text, "table", "README.md")
+
+
+def record(tmp_path, **changes):
+    scores = {
+        f"{suite}_{kind}": 90.0 + (kind == "point")
+        for suite in ("labels", "ocr", "relation")
+        for kind in ("box", "point")
+    }
+    way = {
+        "scores": scores,
+        "answers_as_float32": 7,
+        "llm_mib": 3.456,
+        "tokens_per_second": {"rows_1": 1549.7, "rows_16": 16},
+    }
+    found = {"date": "2026-01-02", "cores": 2, "device": "CPU", "items": 8, "ways": {"bfloat16+int8": way}, **changes}
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(found), encoding="utf-8")
+    return path
+
+
+def test_a_record_of_quantisation_becomes_a_table(tmp_path):
+    opens, closes = markers(QUANTISATION)
+    file = tmp_path / "README.md"
+    file.write_text(f"{opens}\nold\n{closes}\n", encoding="utf-8")
+    assert main(["quantisation", str(record(tmp_path)), str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    p, m = "90.5\u00a0%", "3.46\u00a0MiB"
+    assert f"| bfloat16, int8 | {p} | {p} | {p} | 7 of 8 | {m} | 1,550 | 16 |\n\nMeasured 2026-01-02 on 2 CPU" in text
+    assert "old" not in text
+
+
+@pytest.mark.parametrize("changes", [{"ways": []}, {"ways": {"a": {}}}, {"items": None}])
+def test_another_record_is_refused(tmp_path, changes, capsys):
+    assert main(["quantisation", str(record(tmp_path, **changes)), str(tmp_path / "README.md")]) == 2
+    assert "error:" in capsys.readouterr().err
+    with pytest.raises(DataError, match="is no record of"):
+        quantisation_table(record(tmp_path, **changes))
+    with pytest.raises(DataError, match="no such file"):
+        quantisation_table(tmp_path / "nowhere.json")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps({**RESULTS, "ocr": None})])
