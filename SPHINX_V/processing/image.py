@@ -124,10 +124,14 @@ def to_rgb(picture: Image.Image, name: str = "picture") -> Image.Image:
 def _upright(picture: Image.Image, name: str, mode: str) -> Image.Image:
     _check_header(picture, name)
     with _as_data_errors(name):
-        upright = ImageOps.exif_transpose(picture)
-        if mode == "RGB":
+        picture.load()
+        upright = picture
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy beside that of `convert`
+            upright = ImageOps.exif_transpose(picture)
+        if mode == "RGB" and "transparency" in upright.info:
             # The colour below a transparent pixel is what counts; of a palette's, PIL would warn at every picture.
-            upright.info.pop("transparency", None)
+            upright = upright.copy()
+            del upright.info["transparency"]
         return upright.convert(mode)
 
 
