@@ -15,8 +15,10 @@ from SPHINX_V.model.llama import Block, Llama, rotary_angles
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """True for a linear layer whose weight is an ordinary tensor: neither split over processes nor quantised."""
-    return type(module) is nn.Linear and module.bias is None and type(module.weight.data) is Tensor
+    """True for a linear layer whose weight is an ordinary tensor, neither split over processes nor quantised, and which
+    nobody watches by a hook."""
+    watched = module._forward_hooks or module._forward_pre_hooks
+    return type(module) is nn.Linear and module.bias is None and type(module.weight.data) is Tensor and not watched
 
 
 def _together(*modules: nn.Module) -> Product:

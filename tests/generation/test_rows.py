@@ -7,6 +7,7 @@ from SPHINX_V.generation.cache import RowCache, local_kv_heads
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.prompt import prepare
 from SPHINX_V.generation.rows import Rows
+from SPHINX_V.weights.load import load_model
 
 TOLERANCE = 1e-5
 STEPS = 6
@@ -127,3 +128,20 @@ def test_the_cache_has_the_shapes_of_the_model(golden_model):
     cache = RowCache(golden_model, 3, 50, torch.float32, torch.device("cpu"))
     assert cache.bytes == 2 * llm.n_layers * 3 * llm.kv_heads * 50 * llm.head_dim * 4
     assert local_kv_heads(golden_model) == llm.kv_heads < llm.n_heads, "the golden has grouped heads"
+
+
+@torch.inference_mode()
+def test_layers_that_are_watched_are_called(golden, golden_processor):
+    """A hook that was there when the engine was made sees every pass; the numbers stay the same."""
+    model = load_model(golden, dtype=torch.float32).model.eval()
+    prompt = prepare(golden_processor, golden_processor.question(turns=[["Hello?", None]]), 2048)
+    expected, _ = fill(Rows(model, EngineOptions(max_rows=1)), 0, prompt)
+    seen = []
+    watched = ["output", "layers.0.attention.wk", "layers.1.feed_forward.w2"]
+    for name in watched:
+        model.llm.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    rows = Rows(model, EngineOptions(max_rows=1))
+    found, _ = fill(rows, 0, prompt)
+    rows.step([9], [len(prompt.key)])
+    assert sorted(seen) == sorted(2 * watched)
+    assert (found - expected).abs().max() < TOLERANCE
