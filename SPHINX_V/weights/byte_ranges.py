@@ -117,6 +117,8 @@ def mapped_places(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, int]:
         for name, tensor in plain.items()
         if start <= tensor.data_ptr() and tensor.data_ptr() + tensor.nbytes <= end
     }
+    if not places:
+        return {}
     # Bytes of another order are swapped in memory, and the file may have been replaced.
     with path.open("rb") as file:
         for name in (next(iter(places)), next(reversed(places))):
