@@ -119,3 +119,20 @@ class Studio(Hand):
             self.page.get_by_role("button", name=label, exact=True).click()
         path = download.value.path()
         return download.value.suggested_filename, path.read_bytes()
+
+
+@contextlib.contextmanager
+def studios(browser, address):
+    """Opens pages of the demo, each in a browser context of its own; at the end none may have met an error."""
+    contexts, opened = [], []
+
+    def open_one(address=address, **options):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        opened.append(Studio(contexts[-1], address))
+        return opened[-1]
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    for studio in opened:
+        assert studio.errors == []

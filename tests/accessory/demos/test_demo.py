@@ -12,7 +12,7 @@ from PIL import Image
 
 from SPHINX_V.prompts import Box, Point
 from tests.accessory.demos.browser import expect, picture
-from tests.accessory.demos.studio import PATIENCE, Studio, served
+from tests.accessory.demos.studio import PATIENCE, served, studios
 
 BOXES = [("Box", [100.0, 80.0, 300.0, 240.0]), ("Box", [420.0, 310.0, 700.0, 500.0])]
 
@@ -26,18 +26,8 @@ def demo(golden_model, golden_tokenizer):
 
 @pytest.fixture
 def open_studio(browser, demo):
-    contexts, opened = [], []
-
-    def open_one(address=demo.address, **options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
-        opened.append(Studio(contexts[-1], address))
-        return opened[-1]
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    for studio in opened:
-        assert studio.errors == []
+    with studios(browser, demo.address) as open_one:
+        yield open_one
 
 
 def jpeg(*arguments):

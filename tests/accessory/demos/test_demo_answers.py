@@ -8,7 +8,7 @@ import pytest
 
 from SPHINX_V.generation.options import EngineOptions
 from tests.accessory.demos.browser import expect
-from tests.accessory.demos.studio import PATIENCE, Studio, served
+from tests.accessory.demos.studio import PATIENCE, served, studios
 from tests.generation.chain_model import chain_model
 
 SAID = "<Mark 2> big"  # 8 tokens, then "ig" without end
@@ -52,19 +52,9 @@ def talker(golden_tokenizer):
 @pytest.fixture
 def open_studio(browser, talker):
     demo, gate = talker
-    contexts, opened = [], []
-
-    def open_one(**options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
-        opened.append(Studio(contexts[-1], demo.address))
-        return opened[-1]
-
-    yield open_one
-    gate.open()
-    for context in contexts:
-        context.close()
-    for studio in opened:
-        assert studio.errors == []
+    with studios(browser, demo.address) as open_one:
+        yield open_one
+        gate.open()  # before pages are closed, whose answers may stand at it
 
 
 def draw_two(studio):

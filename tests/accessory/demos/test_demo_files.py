@@ -13,7 +13,7 @@ from PIL import Image
 from accessory.eval.items import read_items
 from SPHINX_V.prompts import Box
 from tests.accessory.demos.browser import expect, picture
-from tests.accessory.demos.studio import PATIENCE, Studio, served
+from tests.accessory.demos.studio import PATIENCE, served, studios
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +24,8 @@ def demo(golden_model, golden_tokenizer):
 
 @pytest.fixture
 def open_studio(browser, demo):
-    contexts = []
-
-    def open_one():
-        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}))
-        return Studio(contexts[-1], demo.address)
-
-    yield open_one
-    for context in contexts:
-        context.close()
+    with studios(browser, demo.address) as open_one:
+        yield open_one
 
 
 def talk(studio):

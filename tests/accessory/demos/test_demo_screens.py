@@ -8,7 +8,7 @@ import pytest
 
 from SPHINX_V.prompts import Box
 from tests.accessory.demos.browser import expect, picture
-from tests.accessory.demos.studio import PATIENCE, Studio, served
+from tests.accessory.demos.studio import PATIENCE, served, studios
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +19,8 @@ def demo(golden_model, golden_tokenizer):
 
 @pytest.fixture
 def open_studio(browser, demo):
-    contexts, opened = [], []
-
-    def open_one(**options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
-        opened.append(Studio(contexts[-1], demo.address))
-        return opened[-1]
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    for studio in opened:
-        assert studio.errors == []
+    with studios(browser, demo.address) as open_one:
+        yield open_one
 
 
 def test_another_window_changes_no_coordinate(open_studio):

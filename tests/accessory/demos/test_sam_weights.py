@@ -13,7 +13,7 @@ from SPHINX_V.errors import CheckpointError, UsageError
 from SPHINX_V.weights.tensor_files import TensorFile
 from tests.accessory.demos import tiny_sam
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install -e '.[test]'")
 
 
 def test_the_original_names_are_those_of_transformers_model_renamed() -> None:

@@ -16,7 +16,7 @@ from SPHINX_V.errors import CheckpointError, DataError, UsageError
 from SPHINX_V.prompts import Box, Mask, Point, Scribble
 from tests.accessory.demos import tiny_sam
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install -e '.[test]'")
 
 SIDE = tiny_sam.TINY.grid * tiny_sam.TINY.patch
 
