@@ -32,6 +32,25 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _OURS = (PromptWarning, CheckpointWarning)  # shown in one line, and by one process
 
 
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """How a model is loaded, on every command line that loads one beside `--checkpoint`."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
+    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
+    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+
+
+def load_by_flags(options: argparse.Namespace) -> SPHINX_V_Model:
+    """The model of `--checkpoint` and the flags above. Raises as `SPHINX_V_Model.from_pretrained`."""
+    return SPHINX_V_Model.from_pretrained(
+        options.checkpoint,
+        device=options.device,
+        dtype=DTYPES.get(options.dtype),
+        tensor_parallel=options.tensor_parallel,
+        quantize=options.quantize,
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m SPHINX_V.inference",
@@ -49,12 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampling (default: %(default)s)")
     parser.add_argument("--max_gen_len", type=int, default=512, help="longest answer in tokens (default: %(default)s)")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
-    parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
-    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
     parser.add_argument("--json", action="store_true", help="print one line of JSON with the key answer")
     parser.add_argument("--overlay", metavar="PNG", help="write the picture with its numbered marks")
-    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+    add_model_flags(parser)
     return parser
 
 
@@ -88,13 +104,7 @@ def answer(options: argparse.Namespace, out: TextIO) -> None:
         top_p=options.top_p,
         seed=options.seed,
     )
-    model = SPHINX_V_Model.from_pretrained(
-        options.checkpoint,
-        device=options.device,
-        dtype=DTYPES.get(options.dtype),
-        tensor_parallel=options.tensor_parallel,
-        quantize=options.quantize,
-    )
+    model = load_by_flags(options)
     loaded = time.perf_counter()
     pieces = model.stream_response(
         request.turns,

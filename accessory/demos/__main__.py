@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from SPHINX_V.errors import SphinxVError, UsageError
 from SPHINX_V.generation.options import EngineOptions
-from SPHINX_V.inference import DTYPES
-from SPHINX_V.model.lowbit import PRECISIONS
+from SPHINX_V.inference import add_model_flags, load_by_flags
 from SPHINX_V.parallel import check_world, end_process, rank
 from SPHINX_V.sphinx_v import SPHINX_V_Model
 
@@ -35,10 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sam", metavar="PATH", help="a SAM checkpoint: marks then show what they mean")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this computer alone")
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
-    parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
-    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
-    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+    add_model_flags(parser)
     return parser
 
 
@@ -60,13 +56,7 @@ def serve(options: argparse.Namespace) -> None:
         gradio()
         _check_port(options.host, options.port)
         segmenter = _segmenter(options)
-    model = SPHINX_V_Model.from_pretrained(
-        options.checkpoint,
-        device=options.device,
-        dtype=DTYPES.get(options.dtype),
-        tensor_parallel=options.tensor_parallel,
-        quantize=options.quantize,
-    )
+    model = load_by_flags(options)
     engine = model.make_engine(EngineOptions(max_waiting=MOST_WAITING))
     if rank():
         for number in (signal.SIGINT, signal.SIGTERM):

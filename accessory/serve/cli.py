@@ -16,10 +16,8 @@ from accessory.serve.server import check_packages, listen, make_server
 from accessory.serve.urls import UrlRules
 from SPHINX_V.errors import ConfigError, PromptWarning, SphinxVError
 from SPHINX_V.generation.options import EngineOptions
-from SPHINX_V.inference import DTYPES
-from SPHINX_V.model.lowbit import PRECISIONS
+from SPHINX_V.inference import add_model_flags, load_by_flags
 from SPHINX_V.parallel import check_world, rank
-from SPHINX_V.sphinx_v import SPHINX_V_Model
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,10 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model_name", default=default.model_name, help="what clients call the model")
     parser.add_argument("--api_key_file", metavar="FILE", help="keys that clients may show, one a line")
     parser.add_argument("--open_to_all", action="store_true", help="listen beyond loopback without keys")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; by default a GPU where there is one")
-    parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation; by default the checkpoint's")
-    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
-    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+    add_model_flags(parser)
     parser.add_argument("--max_rows", type=int, default=engine.max_rows, help="answers computed at a time")
     parser.add_argument("--max_len", type=int, help="longest conversation in tokens; by default the model's context")
     parser.add_argument(
@@ -126,13 +121,7 @@ def serve(options: argparse.Namespace) -> int:
     )
     first = rank() == 0
     sock = listen(served.host, served.port) if first else None  # before minutes are spent on loading
-    model = SPHINX_V_Model.from_pretrained(
-        options.checkpoint,
-        device=options.device,
-        dtype=DTYPES.get(options.dtype),
-        tensor_parallel=options.tensor_parallel,
-        quantize=options.quantize,
-    )
+    model = load_by_flags(options)
     engine = model.make_engine(limits)
     if sock is None:
         # torchrun sends a signal to all processes at once. The first one lets answers end, for which it needs this one,
