@@ -9,6 +9,9 @@ from pathlib import Path
 from SPHINX_V.errors import CheckpointError
 
 
+_SPACE = "\u2581"  # how pieces write a space
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Token ids and, per id, the character span [start, end) of the text it stands for."""
@@ -26,6 +29,7 @@ class Tokenizer:
         self.serialized = serialized
         self._pieces = SentencePieceProcessor()
         self._blank: dict[int, bool] = {}
+        self._plain: dict[int, str | None] = {}
         try:
             self._pieces.LoadFromSerializedProto(serialized)
         except (RuntimeError, OSError) as error:
@@ -72,6 +76,15 @@ class Tokenizer:
             self._blank[token] = not self.decode([token]).strip()
         return self._blank[token]
 
+    def plain_text(self, token: int) -> str | None:
+        """The text of an id that has the same one wherever it stands, but at the very beginning of a text; None for
+        bytes, which are parts of characters, control ids and unknown ones."""
+        if token not in self._plain:
+            pieces = self._pieces
+            special = pieces.is_control(token) or pieces.is_byte(token) or pieces.is_unknown(token)
+            self._plain[token] = None if special else pieces.id_to_piece(token).replace(_SPACE, " ")
+        return self._plain[token]
+
     def decode(self, ids: list[int]) -> str:
         return self._pieces.decode(ids)
 
@@ -79,8 +92,8 @@ class Tokenizer:
 class StreamDecoder:
     """Turns ids into text as they come, in linear time and never splitting a character.
 
-    Only a short window of ids is decoded again at each step: pieces that belong together (bytes of one character, the
-    space in front of a word) are always decoded side by side.
+    Most ids have a text of their own. Around the others a short window of ids is decoded again at each step: pieces that
+    belong together (bytes of one character, the space in front of a word) are always decoded side by side.
     """
 
     def __init__(self, tokenizer: Tokenizer, context: list[int]) -> None:
@@ -92,9 +105,16 @@ class StreamDecoder:
         self._ids = self._ids[-4:]
         self._start = 0
         self._shown = len(self._ids)
+        self._begun = bool(tokenizer.decode(self._ids))  # is there text before what is not shown yet?
 
     def push(self, token: int) -> str:
         """The new text that this id completes; empty while a character is incomplete."""
+        plain = self._tokenizer.plain_text(token)
+        if plain is not None and self._begun and self._shown == len(self._ids):
+            before = self._ids[-1]
+            if self._tokenizer.plain_text(before) is not None:
+                self._ids, self._start, self._shown = [before, token], 0, 2
+                return plain
         self._append(token)
         return self._new_text(allow_broken=False)
 
@@ -117,4 +137,5 @@ class StreamDecoder:
             # A word after BOS alone would be taken for the beginning of a text and lose its space.
             self._start -= 1
         self._shown = len(self._ids)
+        self._begun = self._begun or bool(text)
         return text[len(before) :]

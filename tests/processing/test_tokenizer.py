@@ -177,6 +177,23 @@ def test_a_long_stream_takes_linear_time(golden_tokenizer, context):
     assert counting.decoded < 10 * len(ids)
 
 
+def test_ids_with_a_text_of_their_own_are_not_decoded_again(golden_tokenizer, context):
+    counting = CountingTokenizer(golden_tokenizer.serialized)
+    ids = golden_tokenizer.encode("the cat sat on the mat " * 50)
+    assert all(counting.plain_text(token) is not None for token in ids)
+    decoder = StreamDecoder(counting, context)
+    counting.decoded = 0
+    assert "".join(map(decoder.push, ids)) + decoder.flush() == after(golden_tokenizer, context, ids)
+    assert counting.decoded < 20, "only where the stream begins and ends"
+
+
+def test_ids_that_are_parts_of_characters_or_no_text_have_no_text_of_their_own(golden_tokenizer):
+    first_byte = golden_tokenizer.encode("\0")[-1]
+    assert [golden_tokenizer.plain_text(token) for token in (0, 1, 2, first_byte, first_byte + 255)] == [None] * 5
+    cat = golden_tokenizer.encode("a cat")[-1]
+    assert golden_tokenizer.plain_text(cat) == golden_tokenizer.decode([*golden_tokenizer.encode("a"), cat])[1:]
+
+
 def test_blank_pieces_are_those_without_a_word(golden_tokenizer):
     ids = golden_tokenizer.encode("a  b\n")
     for _ in range(2):
