@@ -54,7 +54,7 @@ def measure(preset: str, device: torch.device, dtype: torch.dtype, new_tokens: i
 
     def answer() -> Numbers:
         rows.forget()
-        first, (logits, _) = timed(device, lambda: rows.fill(0, prompt, rows.encode([prompt])))
+        first, (logits, _) = timed(device, lambda: rows.fill(0, [prompt], rows.encode([prompt])))
         rest, _ = timed(device, lambda: decode(int(logits.argmax())))
         return {"first_token_seconds": first, "tokens_per_second": (new_tokens - 1) / rest}
 

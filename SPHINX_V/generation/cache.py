@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ class Span:
     `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. Those of
     one row go to `start` … `start + S - 1`; without `start` each row has one token, at its own position. Keys before
     `end` are looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and
-    if `causal` those up to a token's own place.
+    if `causal` those up to a token's own place. With `parts` the tokens are those of several spans, one after the other,
+    each of which looks at its own rows.
     """
 
     first: int
@@ -33,6 +35,15 @@ class Span:
     positions: Tensor
     mask: Tensor | None = None
     causal: bool = False
+    parts: tuple[Span, ...] = ()
+
+
+def joint_span(parts: Sequence[Span]) -> Span:
+    """Spans of neighbouring rows as one."""
+    if len(parts) == 1:
+        return parts[0]
+    positions, end = torch.cat([part.positions for part in parts]), max(part.end for part in parts)
+    return Span(parts[0].first, sum(part.rows for part in parts), None, end, positions, parts=tuple(parts))
 
 
 def prompt_span(row: int, start: int, length: int, device: torch.device, dtype: torch.dtype) -> Span:
@@ -132,6 +143,10 @@ class RowCache:
     def attend(self, layer: int, queries: Tensor, new: Tensor, span: Span) -> Tensor:
         """Stores keys and values `new` [N, 2 · kv_heads, head_dim] and lets queries [N, heads, head_dim] look at them
         and at what is before: → [N, heads · head_dim]."""
+        if span.parts:
+            lengths = [part.positions.shape[0] for part in span.parts]
+            each = zip(queries.split(lengths), new.split(lengths), span.parts)
+            return torch.cat([self.attend(layer, asked, given, part) for asked, given, part in each])
         place = self._all[layer, :, span.first : span.first + span.rows]
         pairs = new.unflatten(1, (2, self.kv_heads))
         if span.start is not None:

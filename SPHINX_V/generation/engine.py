@@ -252,22 +252,36 @@ class Engine:
                 pictures = self.rows.encode([job.prompt for job in self._joining])
         except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
             pictures = {}
-        for job in self._joining:
-            row = len(self._running)
-            try:
-                with self.rows.together():
-                    logits, job.cached = self.rows.fill(row, job.prompt, pictures)
-            except torch.OutOfMemoryError as error:
-                self.rows.discard(row, job.prompt.key)
-                self._fail(job, _out_of_memory(f"a prompt of {len(job.prompt.key)} positions", error))
-                continue
-            self._reused += job.cached
-            self._running.append(job)
-            self._sampler = None
-            self._mark_seen(row, job.prompt.key.ids)
-            seen = None if self._seen is None else self._seen[row : row + 1]
-            self._take([job], draw_first(logits[:, : self._pieces], Sampler([job.draws], self.rows.device), seen))
+        waiting = self._joining
+        while waiting:
+            count = self.rows.at_once([job.prompt.key for job in waiting])
+            self._fill(waiting[:count], pictures)
+            waiting = waiting[count:]
         self._joining = []
+
+    def _fill(self, jobs: Sequence[Job], pictures: dict[str, Tensor]) -> None:
+        """Puts jobs into rows and draws their first tokens; where memory is short, one by one."""
+        row = len(self._running)
+        try:
+            with self.rows.together():
+                logits, cached = self.rows.fill(row, [job.prompt for job in jobs], pictures)
+        except torch.OutOfMemoryError as error:
+            for number, job in enumerate(jobs):
+                self.rows.discard(row + number, job.prompt.key)
+            if len(jobs) == 1:
+                self._fail(jobs[0], _out_of_memory(f"a prompt of {len(jobs[0].prompt.key)} positions", error))
+                return
+            for job in jobs:
+                self._fill([job], pictures)
+            return
+        self._running.extend(jobs)
+        self._sampler = None
+        for number, (job, job.cached) in enumerate(zip(jobs, cached)):
+            self._reused += job.cached
+            self._mark_seen(row + number, job.prompt.key.ids)
+        seen = None if self._seen is None else self._seen[row : row + len(jobs)]
+        sampler = Sampler([job.draws for job in jobs], self.rows.device)
+        self._take(jobs, draw_first(logits[:, : self._pieces], sampler, seen))
 
     def _step(self) -> None:
         jobs = list(self._running)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.cache import RowCache, fewest, prompt_span, row_bytes
+from SPHINX_V.generation.cache import RowCache, fewest, joint_span, prompt_span, row_bytes
 from SPHINX_V.generation.decode import Decoder
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.peers import AgreedShortage, peers_of
@@ -22,6 +22,8 @@ from SPHINX_V.model.sphinx_v import SphinxV
 _CPU_SHARE, _GPU_SHARE = 0.5, 0.8  # of the free memory: the rest is for activations, and on a CPU for others
 _LEAST_PREFIXES = 512 * 2**20
 _PICTURES_AT_ONCE = 8
+_FILL_AT_ONCE = 512  # positions of several prompts: with more, reading the weights again no longer counts
+_WORTH_WAITING = 64  # positions: more than the words that every prompt begins with
 
 
 class Rows:
@@ -79,17 +81,43 @@ class Rows:
                 self.pictures.put(name, found[name])
         return found
 
-    def fill(self, row: int, prompt: PreparedPrompt, pictures: dict[str, Tensor]) -> tuple[Tensor, int]:
-        """Puts a prompt into a row: the logits [1, vocab] after its last token, and how many positions were kept."""
-        key = prompt.key
+    def at_once(self, keys: Sequence[PromptKey]) -> int:
+        """How many of the first prompts are filled at once, at least one: short ones, as long as none begins as one
+        beside it does, which is computed once if it waits for that to be kept."""
+        positions = 0
+        for count, key in enumerate(keys):
+            start, _ = self.prefixes.find(key)
+            positions += len(key) - start
+            again = max((key.shared(other) for other in keys[:count]), default=0) - start
+            if count and (positions > _FILL_AT_ONCE or (self.prefixes.limit and again > _WORTH_WAITING)):
+                return count
+        return len(keys)
+
+    def fill(
+        self, row: int, prompts: Sequence[PreparedPrompt], pictures: dict[str, Tensor]
+    ) -> tuple[Tensor, list[int]]:
+        """Puts prompts into rows from `row` on: the logits [n, vocab] after the last token of each, and how many of its
+        positions were kept."""
+        starts = [self._copy_in(row + number, prompt.key) for number, prompt in enumerate(prompts)]
+        x = torch.cat([self._embeddings(prompt, pictures, start) for prompt, start in zip(prompts, starts)])
+        lengths = [len(prompt.key) - start for prompt, start in zip(prompts, starts)]
+        spans = [
+            prompt_span(row + number, start, length, self.device, self.dtype)
+            for number, (start, length) in enumerate(zip(starts, lengths))
+        ]
+        hidden = self.program(x, self.cache, joint_span(spans))
+        for number, prompt in enumerate(prompts):
+            self.keep(row + number, prompt.key)
+        ends = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        return self.program.logits(hidden[ends]), starts
+
+    def _copy_in(self, row: int, key: PromptKey) -> int:
+        """Puts what is kept of a prompt into a row: how many positions that is."""
         start, pieces = self.prefixes.find(key)
         ends = [first for first, _ in pieces[1:]] + [start]
         for (first, states), end in zip(pieces, ends):
             self.cache.copy_in(row, first, end, states)
-        x = self._embeddings(prompt, pictures, start)
-        hidden = self.program(x, self.cache, prompt_span(row, start, x.shape[0], self.device, self.dtype))
-        self.keep(row, key)
-        return self.program.logits(hidden[-1:]), start
+        return start
 
     def _embeddings(self, prompt: PreparedPrompt, pictures: dict[str, Tensor], start: int) -> Tensor:
         """Embeddings [N, D] of a prompt's positions from `start` on."""

@@ -29,7 +29,7 @@ def weigh(rows: Rows, row: int, weighing: Weighing) -> list[float]:
     common, totals = weighing.common, []
     try:
         with rows.together():
-            rows.fill(row, common, rows.encode([common]))
+            rows.fill(row, [common], rows.encode([common]))
             for ids, places in weighing.texts:
                 table = rows.follow(row, len(common.key), ids).float().log_softmax(-1)
                 before = torch.tensor([place - 1 for place in places], device=table.device)

@@ -263,18 +263,21 @@ def test_pictures_of_odd_sizes_are_answered(engine, size):
 def test_a_request_that_memory_does_not_hold_fails_with_its_size_and_the_others_live(
     engine, golden_model, golden_processor, mixed, monkeypatch
 ):
-    fill = engine.rows.fill
+    fill, asked = engine.rows.fill, []
 
-    def scarce(row, prompt, pictures):
-        if prompt.key.picture:
+    def scarce(row, prompts, pictures):
+        asked.append(len(prompts))
+        if len(prompts) > 1 or prompts[0].key.picture:
             raise torch.OutOfMemoryError("tried to allocate 9.00 GiB")
-        return fill(row, prompt, pictures)
+        return fill(row, prompts, pictures)
 
     monkeypatch.setattr(engine.rows, "fill", scarce)
-    large, small = engine.submit(mixed[0]), engine.submit(HELLO)
+    large, small, other = engine.submit(mixed[0]), engine.submit(HELLO), engine.submit(mixed[5])
     with pytest.raises(AnswerError, match=r"prompt of \d+ positions: out of memory .tried to allocate 9.00 GiB"):
         large.answer()
     assert small.answer().ids == alone(golden_model, golden_processor, HELLO).ids
+    assert other.answer().ids == alone(golden_model, golden_processor, mixed[5]).ids
+    assert asked == [1, 2, 1, 1], "what does not fit together is tried alone"
 
 
 def test_a_stream_that_nobody_reads_any_more_ends(engine):

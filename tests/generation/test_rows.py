@@ -5,6 +5,7 @@ import torch
 
 from SPHINX_V.generation.cache import RowCache, local_kv_heads
 from SPHINX_V.generation.options import EngineOptions
+from SPHINX_V.generation.prefix import PromptKey
 from SPHINX_V.generation.prompt import prepare
 from SPHINX_V.generation.rows import Rows
 from SPHINX_V.weights.load import load_model
@@ -44,7 +45,35 @@ def full_pass(model, inputs, forced=()):
 
 @torch.inference_mode()
 def fill(rows, row, prompt):
-    return rows.fill(row, prompt, rows.encode([prompt]))
+    logits, (start,) = rows.fill(row, [prompt], rows.encode([prompt]))
+    return logits, start
+
+
+@torch.inference_mode()
+def test_prompts_that_are_filled_together_equal_full_passes(golden_model, rows, questions):
+    """With a picture and without, from the start and after what is kept: each looks at its own row only."""
+    fill(rows, 0, questions["boxes"][1])
+    chosen = [questions[name] for name in ("other marks", "text only", "points")]
+    prompts = [prompt for _, prompt in chosen]
+    logits, starts = rows.fill(0, prompts, rows.encode(prompts))
+    assert starts[0] > 1
+    assert starts[1:] == [0, 0]
+    for row, (inputs, prompt) in enumerate(chosen):
+        assert (logits[row] - full_pass(golden_model, inputs)[0]).abs().max() < TOLERANCE
+        assert torch.equal(fill(rows, row, prompt)[0].argmax(), logits[row].argmax()), "its keys and values are its own"
+
+
+def test_prompts_are_filled_together_while_they_are_short_and_share_little(golden_model, questions):
+    keys = {name: prompt.key for name, (_, prompt) in questions.items()}
+    rows = Rows(golden_model, EngineOptions(max_rows=3))
+    text, boxes, same = keys["text only"], keys["boxes"], keys["other marks"]
+    many = [PromptKey((1, number, *range(200))) for number in range(5, 9)]
+    assert rows.at_once([boxes, same]) == 1, "the picture is computed once, for the first"
+    assert rows.at_once([text, PromptKey((*text.ids[:-1], 5))]) == 2, "a few words are not worth a round"
+    assert rows.at_once(many) == 2, "512 positions"
+    assert rows.at_once([PromptKey((1, *range(600))), text]) == 1
+    assert rows.at_once([many[0], many[0]]) == 1, "the same again waits for what the first one computes"
+    assert Rows(golden_model, EngineOptions(max_rows=3, prefix_bytes=0)).at_once([many[0], many[0]]) == 2
 
 
 @torch.inference_mode()
