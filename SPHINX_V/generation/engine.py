@@ -18,13 +18,13 @@ from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.decode import Drawn, draw_first
 from SPHINX_V.generation.job import AnswerStream, Events, Job
 from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish, Options
-from SPHINX_V.generation.prefix import Kept
 from SPHINX_V.generation.prompt import PreparedPrompt, prepare
 from SPHINX_V.generation.queue import Queue
 from SPHINX_V.generation.request import Request
 from SPHINX_V.generation.rows import Rows
 from SPHINX_V.generation.runner import Runner
 from SPHINX_V.generation.sampling import Sampler
+from SPHINX_V.generation.squares import Squares
 from SPHINX_V.generation.turns import FairLock
 from SPHINX_V.generation.weighing import Weighing, weigh
 from SPHINX_V.model.sphinx_v import SphinxV
@@ -47,7 +47,7 @@ class Engine:
         self.options = options or EngineOptions()
         self._processor = processor
         self.rows = Rows(model, self.options)
-        self.squares = Kept(self.options.picture_bytes // 2)
+        self.squares = Squares(processor.config.vision.picture_size, self.options.picture_bytes // 2)
         self._pieces = processor.tokenizer.vocab_size
         self._look = self.options.tokens_per_look or (_LOOK_ON_GPU if self.rows.device.type == "cuda" else 1)
         self.queue = Queue(self.options.max_waiting)
@@ -71,8 +71,8 @@ class Engine:
         that cannot be read, QueueFullError where `max_waiting` wait already."""
         self._runner.check_open()
         options = request.options()
-        question = self._processor.question(request.image, request.prompts, request.turns)
-        job = self.job(prepare(self._processor, question, self.rows.length, options.overflow, self.squares), options)
+        question = self._processor.question(request.image, request.prompts, request.turns, self.squares.open)
+        job = self.job(prepare(self._processor, question, self.rows.length, options.overflow), options)
         self.queue.put(job)
         return AnswerStream(self, job)
 

@@ -38,12 +38,12 @@ def likelihoods(
     Raises UsageError for no continuation, one without text, and a sequence longer than the context;
     AnswerError for a log-probability that is not finite.
     """
-    question = processor.question(image, prompts, turns)
+    question = processor.question(image, prompts, turns, engine.squares.open)
     if not continuations:
         raise UsageError("no continuation is given; give at least one text to weigh.")
     sequences = [_sequence(processor, question.turns, text) for text in continuations]
     rows = engine.rows
-    prompt = prepare(processor, question, rows.length, squares=engine.squares)
+    prompt = prepare(processor, question, rows.length)
     visual = len(prompt.key) - len(prompt.key.ids)
     for ids, _ in sequences:
         check_room(len(ids) - 1, visual, rows.length)

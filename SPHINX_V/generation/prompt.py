@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy
 from torch import Tensor
 
 from SPHINX_V.errors import UsageError
-from SPHINX_V.generation.prefix import Kept, PromptKey
+from SPHINX_V.generation.prefix import PromptKey
 from SPHINX_V.inputs import PromptSlots
 from SPHINX_V.processing.conversation import Turn
-from SPHINX_V.processing.image import square_picture
 from SPHINX_V.processing.processor import Processor, Question
+from SPHINX_V.processing.square import digest
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,8 @@ class PreparedPrompt:
     slots: PromptSlots | None = None
 
 
-def prepare(
-    processor: Processor, question: Question, context: int, overflow: str = "refuse", squares: Kept | None = None
-) -> PreparedPrompt:
-    """Everything of a question that needs no model. `context` is how many positions question and answer may take;
-    `squares` keeps pictures as the model sees them, so that one that comes again is not resized again.
+def prepare(processor: Processor, question: Question, context: int, overflow: str = "refuse") -> PreparedPrompt:
+    """Everything of a question that needs no model. `context` is how many positions question and answer may take.
 
     Raises UsageError, with the numbers, where the question leaves no room for an answer. With `overflow` "drop_turns"
     the oldest whole turns are left out until it does.
@@ -45,22 +40,15 @@ def prepare(
     check_room(len(ids), visual, context)
     if question.picture is None:
         return PreparedPrompt(PromptKey(tuple(ids)))
-    picture, pixels = _hash(numpy.array(question.picture.size), question.picture.tobytes()), None
-    if squares is not None:
-        pixels = squares.get(picture)
-    if pixels is None:
-        pixels = square_picture(question.picture, config.vision.picture_size)
-        if squares is not None:
-            squares.put(picture, pixels)
     slots = processor.slots(question.prompts, question.picture.size)
     key = PromptKey(
         ids=tuple(ids),
-        picture=picture,
-        marks=_hash(*(part.numpy() for part in (slots.coords, slots.is_point, slots.valid))),
+        picture=question.picture.key,
+        marks=digest(*(part.numpy() for part in (slots.coords, slots.is_point, slots.valid))),
         image_length=config.image_length,
         marks_length=visual - config.image_length,
     )
-    return PreparedPrompt(key, pixels, slots)
+    return PreparedPrompt(key, question.picture.pixels, slots)
 
 
 def check_room(text: int, visual: int, context: int) -> None:
@@ -72,11 +60,3 @@ def check_room(text: int, visual: int, context: int) -> None:
             f" {visual + text}; the model's context is {context} and the answer needs room too."
             f" Shorten the conversation by at least {visual + text - context + 1} tokens."
         )
-
-
-def _hash(*parts: numpy.ndarray | bytes) -> str:
-    """Of the contents, so that the same picture under another name is the same."""
-    digest = hashlib.sha256()  # which processors have instructions for
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else numpy.ascontiguousarray(part).data)
-    return digest.hexdigest()

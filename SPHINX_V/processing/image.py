@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,13 +56,14 @@ class SquareFrame:
         return round((x + self.left) / self.side, 3), round((y + self.top) / self.side, 3)
 
 
-def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """Opens a picture file as RGB in display orientation.
+def open_picture(path: str | os.PathLike[str], data: bytes | None = None) -> Image.Image:
+    """Opens a picture file as RGB in display orientation; `data` is what it holds, where that has been read already.
 
     Format and pixel count are checked on the header, before any pixel is decoded. Raises DataError that names the file.
     """
     name = os.fspath(path)
-    with _as_data_errors(name), Image.open(path, formats=ALLOWED_FORMATS) as picture:
+    file = path if data is None else io.BytesIO(data)
+    with _as_data_errors(name), Image.open(file, formats=ALLOWED_FORMATS) as picture:
         return to_rgb(picture, name)
 
 

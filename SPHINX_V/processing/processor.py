@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from SPHINX_V.config import SphinxVConfig
 from SPHINX_V.errors import UsageError
 from SPHINX_V.inputs import ModelInputs, PromptSlots
 from SPHINX_V.processing.conversation import Turn, as_turns, render, warn_about_marks
-from SPHINX_V.processing.image import SquareFrame, as_picture, normalise, square_picture
+from SPHINX_V.processing.image import SquareFrame, normalise
 from SPHINX_V.processing.slots import build_slots
+from SPHINX_V.processing.square import SquarePicture, source_of, square_of
 from SPHINX_V.processing.tokenizer import Tokenizer
 from SPHINX_V.prompts import Prompt, as_prompts
 
@@ -35,11 +35,11 @@ class EncodedConversation:
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation whose last turn is open, with typed marks on an RGB picture; checked, but not yet tensors."""
+    """A conversation whose last turn is open, with typed marks on a picture; checked, but not yet tensors."""
 
     turns: tuple[Turn, ...]
     prompts: tuple[Prompt, ...]
-    picture: Image.Image | None
+    picture: SquarePicture | None
 
 
 class Processor:
@@ -59,13 +59,20 @@ class Processor:
         if question.picture is None:
             return ModelInputs(ids, lengths)
         slots = self.slots(question.prompts, question.picture.size)
-        return ModelInputs(ids, lengths, self.pixels(question.picture).unsqueeze(0), slots)
+        return ModelInputs(ids, lengths, normalise(question.picture.pixels).unsqueeze(0), slots)
 
-    def question(self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Iterable[Any] = ()) -> Question:
+    def question(
+        self,
+        image: Any = None,
+        prompts: Iterable[Any] | None = None,
+        turns: Iterable[Any] = (),
+        square: Callable[[Any], SquarePicture] | None = None,
+    ) -> Question:
         """One question, read and checked.
 
         `image`: path, PIL image, uint8 array (see `as_picture`), or None for text only; `prompts`: typed prompts or raw
-        lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`.
+        lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`; `square` takes the place of
+        the method of that name, where pictures are kept.
         Raises UsageError for prompts outside the picture, too many, or without a picture, and for an empty question.
         """
         conversation = as_turns(turns)
@@ -79,11 +86,11 @@ class Processor:
             if marks:
                 raise UsageError(f"{len(marks)} prompts are given without a picture to mark; give image=.")
             return Question(conversation, (), None)
-        return Question(conversation, tuple(marks), as_picture(image))
+        return Question(conversation, tuple(marks), (square or self.square)(image))
 
-    def pixels(self, picture: Image.Image) -> torch.Tensor:
-        """An RGB picture as the model sees it: [3, H, H] float32."""
-        return normalise(square_picture(picture, self.config.vision.picture_size))
+    def square(self, image: Any) -> SquarePicture:
+        """A picture (see `as_picture`) padded and resized, as the model sees it but for normalising."""
+        return square_of(source_of(image), self.config.vision.picture_size)
 
     def slots(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> PromptSlots:
         """Slots [1, S, …] of prompts in pixels of a picture of `size` (width, height)."""
