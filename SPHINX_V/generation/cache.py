@@ -22,9 +22,9 @@ class Span:
     """Where new tokens go and what they may look at; made once for all layers.
 
     `positions` [N] int64 of N = rows · S tokens. Rows `first` … `first + rows - 1` of the cache take part. Those of
-    one row go to `start` … `start + S - 1`; without `start` each row has one token, at its own position. Keys before
+    one row go to `start` … `start + S - 1`; without `start` each row has one token, which goes to `places`. Keys before
     `end` are looked at, as far as `mask` [rows, 1, S, end] (added to the scores) lets them; without one all are, and
-    if `causal` those up to a token's own place. With `parts` the tokens are those of several spans, one after the other,
+    if `causal` those up to a token's own place. With `parts` the tokens are those of several spans, one after another,
     each of which looks at its own rows.
     """
 
@@ -35,6 +35,7 @@ class Span:
     positions: Tensor
     mask: Tensor | None = None
     causal: bool = False
+    places: Tensor | None = None
     parts: tuple[Span, ...] = ()
 
 
@@ -53,16 +54,6 @@ def prompt_span(row: int, start: int, length: int, device: torch.device, dtype: 
         return Span(row, 1, start, start + length, positions, causal=length > 1)
     allowed = torch.arange(start + length, device=device) <= positions.unsqueeze(1)
     return Span(row, 1, start, start + length, positions, _as_addend(allowed, dtype)[None, None])
-
-
-def step_span(lengths: list[int], device: torch.device, dtype: torch.dtype) -> Span:
-    """One new token for each of the rows 0 … n-1, of which row i holds `lengths[i]` positions."""
-    end = max(lengths) + 1
-    positions = torch.tensor(lengths, device=device)
-    mask = None
-    if min(lengths) + 1 < end:
-        mask = own_places_mask(positions, end, dtype)
-    return Span(0, len(lengths), lengths[0] if len(lengths) == 1 else None, end, positions, mask)
 
 
 def own_places_mask(positions: Tensor, end: int, dtype: torch.dtype) -> Tensor:
@@ -130,6 +121,10 @@ class RowCache:
                 f"the key-value cache of {rows} rows × {length} positions takes {size / 2**20:.0f} MiB, more than is"
                 " free; set fewer rows (max_rows) or a shorter context (max_len) in EngineOptions."
             ) from None
+        pairs, heads = torch.arange(2).view(2, 1), torch.arange(self.kv_heads)
+        owners = torch.arange(rows).view(-1, 1, 1)
+        starts = ((pairs * rows + owners) * self.kv_heads + heads) * length  # [rows, 2, kv_heads]
+        self._starts = starts.to(device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -140,6 +135,20 @@ class RowCache:
         """Memory of all rows."""
         return self._all.nbytes
 
+    def step_span(self, lengths: Sequence[int]) -> Span:
+        """One new token for each of the rows 0 … n-1, of which row i holds `lengths[i]` positions."""
+        end = max(lengths) + 1
+        positions = torch.tensor(lengths, device=self._all.device)
+        if len(lengths) == 1:
+            return Span(0, 1, lengths[0], end, positions)
+        mask = own_places_mask(positions, end, self.dtype) if min(lengths) + 1 < end else None
+        return Span(0, len(lengths), None, end, positions, mask, places=self.places(positions))
+
+    def places(self, positions: Tensor) -> Tensor:
+        """Where keys and values [n, 2 · kv_heads] of one position of each of the rows 0 … n-1 lie in a layer, counted
+        in vectors of a head."""
+        return (self._starts[: positions.shape[0]] + positions.view(-1, 1, 1)).flatten()
+
     def attend(self, layer: int, queries: Tensor, new: Tensor, span: Span) -> Tensor:
         """Stores keys and values `new` [N, 2 · kv_heads, head_dim] and lets queries [N, heads, head_dim] look at them
         and at what is before: → [N, heads · head_dim]."""
@@ -148,12 +157,11 @@ class RowCache:
             each = zip(queries.split(lengths), new.split(lengths), span.parts)
             return torch.cat([self.attend(layer, asked, given, part) for asked, given, part in each])
         place = self._all[layer, :, span.first : span.first + span.rows]
-        pairs = new.unflatten(1, (2, self.kv_heads))
         if span.start is not None:
-            place[:, 0, :, span.start : span.end] = pairs.permute(1, 2, 0, 3)
+            place[:, 0, :, span.start : span.end] = new.unflatten(1, (2, self.kv_heads)).permute(1, 2, 0, 3)
         else:
-            rows = torch.arange(span.rows, device=new.device)
-            place[:, rows, :, span.positions] = pairs
+            assert span.places is not None
+            self._all[layer].view(-1, new.shape[-1]).index_copy_(0, span.places, new.reshape(-1, new.shape[-1]))
         seen = place[..., : span.end, :]
         mixed = functional.scaled_dot_product_attention(
             queries.unflatten(0, (span.rows, -1)).transpose(1, 2),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from SPHINX_V.generation.cache import RowCache, Span, own_places_mask, step_span
+from SPHINX_V.generation.cache import RowCache, Span, own_places_mask
 from SPHINX_V.generation.program import Program
 from SPHINX_V.generation.sampling import Sampler
 
@@ -51,7 +51,7 @@ class StaticStep:
     def run(self) -> None:
         """The step, launch by launch."""
         mask = own_places_mask(self.positions, self.keys, self._cache.dtype)
-        span = Span(0, self.rows, None, self.keys, self.positions, mask)
+        span = Span(0, self.rows, None, self.keys, self.positions, mask, places=self._cache.places(self.positions))
         self.logits = self._program.logits(self._program(self._program.embed(self.tokens), self._cache, span))
 
     def capture(self, pool: Any) -> None:
@@ -81,7 +81,7 @@ class Decoder:
         """The logits [n, vocab] after the next token of each row, which holds `lengths` positions before it; valid
         until the next call."""
         if not self._static:
-            span = step_span(list(lengths), self._device, self._cache.dtype)
+            span = self._cache.step_span(lengths)
             return self._program.logits(self._program(self._program.embed(tokens), self._cache, span))
         step = self._step(len(lengths), max(lengths) + 1)
         step.put(tokens, lengths)

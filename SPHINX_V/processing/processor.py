@@ -71,8 +71,8 @@ class Processor:
         """One question, read and checked.
 
         `image`: path, PIL image, uint8 array (see `as_picture`), or None for text only; `prompts`: typed prompts or raw
-        lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`; `square` takes the place of
-        the method of that name, where pictures are kept.
+        lists in pixels of that picture; `turns`: `[[question, answer], …, [question, None]]`; `square` is used
+        instead of the method of that name.
         Raises UsageError for prompts outside the picture, too many, or without a picture, and for an empty question.
         """
         conversation = as_turns(turns)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -20,7 +20,7 @@ _LARGEST_FILE = 64 * 2**20  # larger ones are opened from where they are
 
 @dataclass(frozen=True)
 class SquarePicture:
-    """`pixels` [3, H, H] uint8 of a picture of `size` (width, height); pictures of one `key` have the same RGB pixels."""
+    """`pixels` [3, H, H] uint8 of a picture of `size` (width, height). Of one `key` are pictures of equal RGB pixels."""
 
     pixels: Tensor
     size: tuple[int, int]
@@ -84,10 +84,8 @@ def _is_plain(picture: Image.Image) -> bool:
 def _file_bytes(path: str | os.PathLike[str]) -> bytes | None:
     """What a file holds; None where it is none, or too large to be read in one go."""
     try:
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST_FILE:
-            return None
-        with open(path, "rb") as file:
-            return file.read()
+        file = Path(path)
+        is_whole = file.is_file() and file.stat().st_size <= _LARGEST_FILE
+        return file.read_bytes() if is_whole else None
     except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from SPHINX_V.errors import CheckpointError
 
-
 _SPACE = "\u2581"  # how pieces write a space
 
 
@@ -92,7 +91,7 @@ class Tokenizer:
 class StreamDecoder:
     """Turns ids into text as they come, in linear time and never splitting a character.
 
-    Most ids have a text of their own. Around the others a short window of ids is decoded again at each step: pieces that
+    Most ids have a text of their own. Around others a short window of ids is decoded again at each step: pieces that
     belong together (bytes of one character, the space in front of a word) are always decoded side by side.
     """
 

@@ -119,7 +119,11 @@ def test_what_is_no_picture_is_refused_as_it_is_elsewhere(value):
 def test_damaged_and_other_files_are_refused_by_name(tmp_path, noise):
     noise.save(tmp_path / "whole.png")
     content = (tmp_path / "whole.png").read_bytes()
-    for name, data in {"half.png": content[: len(content) // 2], "text.png": b"not a picture", "empty.png": b""}.items():
+    for name, data in {
+        "half.png": content[: len(content) // 2],
+        "text.png": b"not a picture",
+        "empty.png": b"",
+    }.items():
         (tmp_path / name).write_bytes(data)
     for path in (*(tmp_path / name for name in ("half.png", "text.png", "empty.png")), tmp_path):
         with pytest.raises(SphinxVError) as expected:
