@@ -20,7 +20,7 @@ _LARGEST_FILE = 64 * 2**20  # larger ones are opened from where they are
 
 @dataclass(frozen=True)
 class SquarePicture:
-    """`pixels` [3, H, H] uint8 of a picture of `size` (width, height). Of one `key` are pictures of equal RGB pixels."""
+    """`pixels` [3, H, H] uint8 of a picture of `size` (width, height); equal RGB pixels have the same `key`."""
 
     pixels: Tensor
     size: tuple[int, int]
