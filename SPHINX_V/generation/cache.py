@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from SPHINX_V.errors import UsageError
+from SPHINX_V.generation.attention import Attention
 from SPHINX_V.model.sphinx_v import SphinxV
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class RowCache:
         owners = torch.arange(rows).view(-1, 1, 1)
         starts = ((pairs * rows + owners) * self.kv_heads + heads) * length  # [rows, 2, kv_heads]
         self._starts = starts.to(device)
+        self._attention = Attention(dtype, device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -163,14 +164,8 @@ class RowCache:
             assert span.places is not None
             self._all[layer].view(-1, new.shape[-1]).index_copy_(0, span.places, new.reshape(-1, new.shape[-1]))
         seen = place[..., : span.end, :]
-        mixed = functional.scaled_dot_product_attention(
-            queries.unflatten(0, (span.rows, -1)).transpose(1, 2),
-            seen[0],
-            seen[1],
-            attn_mask=span.mask,
-            is_causal=span.causal,
-            enable_gqa=queries.shape[1] != self.kv_heads,
-        )
+        asked = queries.unflatten(0, (span.rows, -1)).transpose(1, 2)
+        mixed = self._attention(asked, seen[0], seen[1], span.mask, span.causal)
         return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
     def copy_out(self, row: int, start: int, end: int) -> Tensor:
