@@ -38,8 +38,8 @@ class Attention:
             added = None if mask is None else mask[some].float()
             for head in range(0, heads, part):
                 of, asked = slice(head, head + part), slice(head * group, (head + part) * group)
-                pair = self._converted(keys[some, of], values[some, of])
-                mixed[some, asked] = _attention(queries[some, asked].float(), *pair, added)
+                found, given = self._converted(keys[some, of], values[some, of])
+                mixed[some, asked] = _attention(queries[some, asked].float(), found, given, added)
         return mixed
 
     def _converted(self, *parts: Tensor) -> tuple[Tensor, ...]:
