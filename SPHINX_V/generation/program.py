@@ -79,10 +79,12 @@ class _Layer:
 
 
 def _norm(x: Tensor, norm: nn.Module) -> Tensor:
+    """`model.llama.RMSNorm` in few kernels."""
     weight: Tensor = norm.weight  # type: ignore[assignment]
+    eps: float = norm.eps  # type: ignore[assignment]
     if x.dtype == torch.float32:
-        return functional.rms_norm(x, weight.shape, weight, norm.eps)  # type: ignore[arg-type]
-    return norm(x)  # rounds before it scales, as in training
+        return functional.rms_norm(x, weight.shape, weight, eps)
+    return functional.rms_norm(x, weight.shape, None, eps) * weight  # rounded before it is scaled, as in training
 
 
 def _rotate(heads: Tensor, turn: Tensor) -> None:
