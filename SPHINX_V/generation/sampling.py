@@ -15,6 +15,9 @@ from SPHINX_V.errors import UsageError
 
 # Smaller temperatures are 0 in float32, or on a GPU, and 0 / 0 is no probability. This one is greedy in effect.
 _LOWEST_TEMPERATURE = torch.finfo(torch.float32).tiny
+_ALL = 2**62
+# Beyond, logits may leave float32, and an answer would fail as if the weights were damaged.
+_PENALTIES = (0.001, 1000.0)
 
 
 def whole_number(value: Any, name: str) -> int:
@@ -42,7 +45,7 @@ class Sampling:
     `repetition_penalty` (CTRL, arXiv 1909.05858) divides the positive logits, and multiplies the negative ones, of
     tokens that stand in the conversation or the answer already.
     Raises UsageError for a temperature below 0 or not finite, `top_p` outside [0, 1], a seed outside [0, 2⁶³), a
-    negative `top_k`, a penalty that is not above 0, and for what is no number.
+    negative `top_k`, a penalty outside [0.001, 1000], and for what is no number.
     """
 
     temperature: float = 0.1
@@ -65,9 +68,10 @@ class Sampling:
         object.__setattr__(self, "repetition_penalty", number(self.repetition_penalty, "repetition_penalty"))
         if self.top_k < 0:
             raise UsageError(f"top_k is {self.top_k}; give a number of tokens, or 0 for all of them.")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+        least, most = _PENALTIES
+        if not least <= self.repetition_penalty <= most:
             raise UsageError(
-                f"repetition_penalty is {self.repetition_penalty}; give a finite number above 0, 1 for none."
+                f"repetition_penalty is {self.repetition_penalty}; give a number from {least:g} to {most:g}, 1 for none."
             )
 
 
@@ -100,7 +104,8 @@ class Sampler:
         self._temperature = self._column([max(option.temperature, _LOWEST_TEMPERATURE) for option in options])
         self._top_p = self._column([option.top_p for option in options])
         self._penalty = self._column([option.repetition_penalty for option in options])
-        self._top_k = torch.tensor([[option.top_k or 2**62] for option in options], device=device)
+        # Larger than any vocabulary, and no larger than a tensor's numbers.
+        self._top_k = torch.tensor([[min(option.top_k or _ALL, _ALL)] for option in options], device=device)
 
     def _column(self, values: list[float]) -> Tensor:
         return torch.tensor([[value] for value in values], device=self._device)

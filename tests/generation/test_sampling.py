@@ -62,6 +62,12 @@ def test_top_k_keeps_so_many_tokens():
     assert drawn == {1: {0}, 3: {0, 1, 2}, 0: {0, 1, 2, 3}, 9: {0, 1, 2, 3}}
 
 
+@pytest.mark.parametrize("k", [2**63 - 1, 2**63, 10**30])
+def test_any_number_above_the_vocabulary_is_all_tokens(k):
+    logits = random_logits(1, vocab=8)
+    assert draw(logits, Sampling(1.0, 1.0, 0, k), steps=50) == draw(logits, Sampling(1.0, 1.0, 0), steps=50)
+
+
 def test_a_penalty_lowers_tokens_that_were_there():
     logits = torch.tensor([[3.0, 2.0, -1.0], [-1.0, -1.5, -9.0]])
     seen = torch.tensor([[True, False, False], [True, False, False]])
@@ -128,6 +134,9 @@ def test_numbers_of_numpy_are_numbers():
         ({"top_p": [0.5]}, r"top_p is \[0.5\]; give a number"),
         ({"top_p": 1j}, "top_p is 1j; give a number"),
         ({"top_p": float("nan")}, "top_p is nan"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty is 1e-40; give a number from 0.001 to 1000"),
+        ({"repetition_penalty": 1e39}, r"repetition_penalty is 1e\+39"),
+        ({"repetition_penalty": float("nan")}, "repetition_penalty is nan"),
     ],
 )
 def test_impossible_options_are_refused(options, part):
