@@ -73,6 +73,8 @@ class Engine:
         options = request.options()
         question = self._processor.question(request.image, request.prompts, request.turns, self.squares.open)
         job = self.job(prepare(self._processor, question, self.rows.length, options.overflow), options)
+        if not self._runner.runs and len(self.queue) >= self.options.max_waiting:
+            self._end_cancelled()  # streams that nobody holds any more only have a mark
         self.queue.put(job)
         return AnswerStream(self, job)
 
@@ -162,9 +164,14 @@ class Engine:
         job.cancelled = True
         if self._runner.runs:
             self.queue.tell()
-            return
-        with self.compute, torch.inference_mode():
-            self._begin(self.queue.changes(self._running, timeouts=False))
+        else:
+            self._end_cancelled()
+
+    def _end_cancelled(self) -> None:
+        # Never waits: generators that are dropped cancel, and may be collected anywhere, also in the middle of a round.
+        with self.compute.if_free() as is_free, torch.inference_mode():
+            if is_free and self._runner.lead is None:
+                self._begin(self.queue.changes(self._running, timeouts=False))
 
     # Who runs rounds
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 
@@ -31,6 +33,22 @@ class FairLock:
     ) -> None:
         with self._changed:
             self._pass_on()
+
+    @contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """The lock, where nobody has it or waits for it, else nothing; says which. Never waits, so a finalizer may use
+        it, which Python may run at any place of any thread."""
+        free = self._changed.acquire(blocking=False)
+        if free:
+            free = self._serving == self._next
+            self._next += free
+            self._changed.release()
+        try:
+            yield free
+        finally:
+            if free:
+                with self._changed:
+                    self._pass_on()
 
     def _pass_on(self) -> None:
         self._serving += 1

@@ -1,6 +1,7 @@
 """The engine: ends, limits, streams, queues and batches, on the golden and on models that say what they are told."""
 
 import copy
+import gc
 import threading
 import time
 
@@ -286,6 +287,43 @@ def test_a_stream_that_nobody_reads_any_more_ends(engine):
     del unread
     assert kept.answer().finish == "length"
     assert (engine.stats().tokens, engine.stats().finished) == (12, 2)
+
+
+def test_a_stream_may_be_collected_in_the_middle_of_a_round(golden_model, golden_processor):
+    """Garbage is collected wherever Python likes, and what drops a stream's generator then cancels."""
+    model = copy.deepcopy(golden_model)
+    model.llm.output.register_forward_pre_hook(lambda *_: (gc.collect(), None)[1])
+    engine = Engine(model, golden_processor, EngineOptions(max_rows=2))
+    found = []
+
+    def ask():
+        answers = engine.answers([HELLO, HELLO, HELLO])
+        next(answers)
+        cycle = [answers]
+        cycle.append(cycle)
+        del answers, cycle
+        found.append(engine.submit(HELLO).answer())
+
+    gc.disable()
+    gc.freeze()  # what is there already need not be looked through each time
+    try:
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(60)
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    assert not thread.is_alive(), "it waits for itself"
+    assert found[0].ids == alone(golden_model, golden_processor, HELLO).ids
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
+
+
+def test_streams_that_were_dropped_unread_take_no_room_in_the_queue(engine, golden_model, golden_processor):
+    for _ in range(20):
+        engine.submit(HELLO)
+    stream = engine.submit(HELLO)
+    assert engine.stats().waiting <= 8
+    assert stream.answer().ids == alone(golden_model, golden_processor, HELLO).ids
 
 
 def test_an_engine_that_breaks_leaves_nobody_waiting(engine, golden_model, golden_processor, monkeypatch):

@@ -40,3 +40,16 @@ def test_one_who_gives_up_waiting_is_not_waited_for(monkeypatch):
                 pass
     with lock:  # would wait for ever
         pass
+
+
+def test_who_only_tries_never_waits_and_takes_no_turn():
+    lock = FairLock()
+    with lock:
+        with lock.if_free() as is_free:  # also where this very thread has it
+            assert not is_free
+    with lock.if_free() as is_free:
+        assert is_free
+        with lock.if_free() as again:
+            assert not again
+    with lock:  # would wait for ever, had one of them kept a turn
+        pass
