@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ class SPHINX_V_Model:
         self.processor = Processor(model.config, tokenizer)
         self.load_report = load_report
         self._engine: Engine | None = None
+        self._making = threading.RLock()  # held to make an engine: two would share out the memory, and one be lost
 
     @staticmethod
     def from_pretrained(
@@ -121,16 +123,18 @@ class SPHINX_V_Model:
     @property
     def engine(self) -> Engine:
         """What answers; made with `EngineOptions()` at first use, or before by `make_engine`. It holds the cache."""
-        return self.make_engine() if self._engine is None else self._engine
+        with self._making:
+            return self.make_engine() if self._engine is None else self._engine
 
     def make_engine(self, options: EngineOptions | None = None) -> Engine:
         """A new engine with limits of one's own in the place of the present one, whose memory goes when nobody uses it
         any more. Raises UsageError where memory is short, and while the present one leads or follows processes."""
-        if self._engine is not None:
-            self._engine.check_not_led("make_engine()")
-        self._engine = None  # first, so that its cache does not stand in the way
-        self._engine = Engine(self.model, self.processor, options)
-        return self._engine
+        with self._making:
+            if self._engine is not None:
+                self._engine.check_not_led("make_engine()")
+            self._engine = None  # first, so that its cache does not stand in the way
+            self._engine = Engine(self.model, self.processor, options)
+            return self._engine
 
     @torch.inference_mode()
     def logits(self, inputs: ModelInputs) -> Tensor:

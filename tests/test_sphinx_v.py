@@ -1,8 +1,11 @@
 """The facade: load, ask, stream, batch, save; what the golden says and what a user may do wrong."""
 
 import copy
+import gc
 import shutil
+import threading
 import warnings
+import weakref
 
 import numpy
 import pytest
@@ -306,6 +309,37 @@ def test_logits_of_more_than_the_context_are_refused(model, picture):
     assert model.logits(fitting).shape[0] == limit
     with pytest.raises(UsageError, match=rf"takes {limit + 1} tokens"):
         model.logits(type(inputs)(torch.ones(1, limit + 1, dtype=torch.int64), torch.tensor([limit + 1])))
+
+
+def test_threads_that_ask_first_share_one_engine(model):
+    several = SPHINX_V_Model(model.model, model.tokenizer)
+    seen, all_there = [], threading.Barrier(8)
+
+    def ask():
+        all_there.wait()
+        seen.append(several.engine)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 8
+    assert set(seen) == {several.engine}
+
+
+def test_the_memory_of_an_engine_is_back_when_another_takes_its_place(model):
+    replaced = SPHINX_V_Model(model.model, model.tokenizer)
+    replaced.engine.start()
+    replaced.generate_batch([Request([["Hello?", None]], max_gen_len=2)])
+    replaced.engine.stop()
+    cache = weakref.ref(replaced.engine.rows.cache)
+    gc.disable()  # which comes at some time, and the new cache is planned now
+    try:
+        replaced.make_engine()
+        assert cache() is None
+    finally:
+        gc.enable()
 
 
 def test_a_tokenizer_of_another_model_is_refused(golden):
