@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,12 +21,20 @@ class Runner:
     """The thread of an engine, where it has one. `lead` is there as long as other processes follow this one."""
 
     def __init__(self, engine: Engine, link: Link | None) -> None:
-        self._engine, self._link = engine, link
+        # The engine holds this: were it held in turn, its memory would stay until garbage is collected.
+        self._of, self._link = weakref.ref(engine), link
+        self._changing = threading.Lock()  # held to start, to close, and to note that a thread has ended
         self._thread: threading.Thread | None = None
         self._follows = False
         self._stopped = False  # after processes were led: each alone can do nothing
         self._lost = ""  # why they cannot go on
         self.lead: Lead | None = None
+
+    @property
+    def _engine(self) -> Engine:
+        engine = self._of()
+        assert engine is not None, "who calls this holds the engine"
+        return engine
 
     @property
     def runs(self) -> bool:
@@ -46,8 +56,12 @@ class Runner:
             raise UsageError(f"{what} needs all processes of the model, and these are led; stop() the engine first.")
 
     def start(self) -> None:
-        if self._thread is not None:
-            raise UsageError("the engine has been started already; stop it first.")
+        with self._changing:
+            if self._thread is not None:
+                raise UsageError("the engine has been started already; stop it first.")
+            self._start()
+
+    def _start(self) -> None:
         if self._link is not None:
             if self._link.rank:
                 raise UsageError(
@@ -59,7 +73,9 @@ class Runner:
             self._engine.queue.unsee()
             self.lead = Lead(self._link)
         self._engine.queue.open()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=[self._engine], name="engine", daemon=True)
+        # A thread that still computes when Python shuts down aborts the process.
+        atexit.register(self.stop)
         self._thread.start()
 
     def follow(self) -> None:
@@ -84,17 +100,22 @@ class Runner:
             raise UsageError(problem)
         self._engine.rows.forget()
 
-    def stop(self, drain: float) -> None:
-        thread = self._thread
-        if thread is None:
-            return
-        self._engine.queue.close(drain)
+    def stop(self, drain: float = 0.0) -> None:
+        with self._changing:
+            thread, queue = self._thread, self._engine.queue
+            if thread is None:
+                return
+            queue.close(drain)
         thread.join()
-        self._thread, self._stopped = None, self._link is not None
-        self._engine.queue.open()
+        with self._changing:
+            if self._thread is thread:
+                self._thread, self._stopped = None, self._link is not None
+                atexit.unregister(self.stop)
+            if self._thread is None:  # else another stop was sooner, and it has been started again
+                queue.open()
 
-    def _run(self) -> None:
-        engine, news = self._engine, self._engine.queue.news
+    def _run(self, engine: Engine) -> None:
+        news = engine.queue.news
         if engine.rows.device.type == "cuda":  # which each thread chooses for itself
             torch.cuda.set_device(engine.rows.device)
         silence = None if self.lead is None else HEARTBEAT
@@ -114,6 +135,7 @@ class Runner:
                         self.lead.idle(engine.pulse())
         except BaseException as error:
             self._thread = None  # whoever waits for later requests runs the rounds
+            atexit.unregister(self.stop)
             if self.lead is not None:
                 self._lost = (
                     f"the processes of the model have failed ({type(error).__name__}: {error}); start them anew."
