@@ -208,6 +208,7 @@ def _planned_rows(model: SphinxV, options: EngineOptions, length: int, prefixes:
 def _free_bytes(device: torch.device) -> int | None:
     """The share of a device's free memory that a cache may take; None where the system does not tell."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what an earlier engine gave back is still torch's, and for the driver not free
         return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
     if not sys.platform.startswith("linux"):
         return None
