@@ -315,6 +315,7 @@ class Engine:
         """Gives each job the tokens that were drawn for it; those that end with one of them leave."""
         ends: list[tuple[Job, Finish]] = []
         broken: list[tuple[Job, AnswerError]] = []
+        spoilt: list[Job] = []  # ended, and what was drawn after the end is not finite
         for index, job in enumerate(jobs):
             for step, (tokens, greatest) in enumerate(zip(drawn.tokens, drawn.greatest)):
                 if not math.isfinite(greatest[index]):
@@ -327,8 +328,10 @@ class Engine:
                 why = job.push(tokens[index])
                 if why is not None:
                     ends.append((job, why))
+                    if not all(math.isfinite(after[index]) for after in drawn.greatest[step + 1 :]):
+                        spoilt.append(job)
                     break
-        short = self.rows.shortage() if broken else None
+        short = self.rows.shortage() if broken or spoilt else None
         # Rows change places here, so not before.
         for job, error in broken:
             if short is not None:
@@ -336,7 +339,7 @@ class Engine:
             self.rows.discard(self._running.index(job), job.prompt.key)
             self._fail(job, error)
         for job, why in ends:
-            self._finish(job, why)
+            self._finish(job, why, job in spoilt)
         self.queue.tell()
 
     def _mark_seen(self, row: int, ids: Sequence[int]) -> None:
@@ -348,10 +351,12 @@ class Engine:
         self._seen[row] = False
         self._seen[row, torch.tensor(ids, device=self.rows.device)] = True
 
-    def _finish(self, job: Job, why: Finish) -> None:
+    def _finish(self, job: Job, why: Finish, is_spoilt: bool = False) -> None:
         if job in self._running and job.ids:
             with suppress(torch.OutOfMemoryError), self.rows.together():
                 self.rows.keep(self._running.index(job), job.key)
+            if is_spoilt:
+                self.rows.cache.clear(self._running.index(job))
         self._leave(job)
         self._finished += 1
         job.finish(why)

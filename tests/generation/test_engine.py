@@ -4,6 +4,7 @@ import copy
 import gc
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -211,6 +212,21 @@ def test_what_is_not_finite_in_a_row_does_not_reach_the_next_request_there(
     short, long = engine.submit(HELLO), engine.submit(mixed[2])
     assert short.answer().ids == alone(golden_model, golden_processor, HELLO).ids
     assert long.answer().ids == alone(golden_model, golden_processor, mixed[2]).ids
+
+
+def test_what_is_not_finite_after_the_end_of_an_answer_reaches_nobody(golden_model, golden_processor):
+    """The host looks after 8 tokens, and an answer of 2 goes on meanwhile. The row that moves into its place is shorter
+    than the damage, and runs beside a longer one."""
+    broken = copy.deepcopy(golden_model)
+    short = Request([["Hello? " * 20, None]], max_gen_len=2, temperature=0.0)
+    third = alone(broken, golden_processor, replace(short, max_gen_len=3)).ids[2]
+    with torch.no_grad():
+        broken.llm.tok_embeddings.weight[third] = float("nan")
+    engine = Engine(broken, golden_processor, EngineOptions(max_rows=3, tokens_per_look=8))
+    others = [Request([[text, None]], max_gen_len=30, temperature=0.0) for text in ("long " * 60, "Why?")]
+    expected = [alone(broken, golden_processor, request).ids for request in (short, *others)]
+    streams = [engine.submit(request) for request in (short, *others)]
+    assert [stream.answer().ids for stream in streams] == expected
 
 
 def test_log_probabilities_are_those_of_the_full_pass(engine, golden_model, golden_processor):
