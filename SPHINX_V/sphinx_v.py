@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -227,7 +227,7 @@ class SPHINX_V_Model:
     def score(
         self,
         turns: Iterable[Any],
-        continuations: Sequence[str],
+        continuations: Iterable[str],
         prompts: Iterable[Any] | None = None,
         image: Any = None,
     ) -> list[Likelihood]:

@@ -141,7 +141,7 @@ class Engine:
     def weigh_now(self, weighing: Weighing) -> list[float]:
         """`weigh`, by whoever holds `compute` and knows that there is a row."""
         try:
-            return weigh(self.rows, len(self._running), weighing)
+            return weigh(self.rows, len(self._running), weighing, self._pieces)
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(f"a prompt of {len(weighing.common.key)} positions", error) from None
 

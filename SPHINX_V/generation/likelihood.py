@@ -28,17 +28,21 @@ def likelihoods(
     engine: Engine,
     processor: Processor,
     turns: Iterable[Any],
-    continuations: Sequence[str],
+    continuations: Iterable[str],
     prompts: Iterable[Any] | None = None,
     image: Any = None,
 ) -> list[Likelihood]:
     """log p(continuation | conversation, picture, marks) of every continuation as the answer to the last turn.
 
     What all of them have in common, picture, marks and question, is computed once, or taken from an earlier request.
-    Raises UsageError for no continuation, one without text, and a sequence longer than the context;
-    AnswerError for a log-probability that is not finite.
+    Raises UsageError for no continuation, one without text, and a sequence longer than the context; AnswerError for a
+    log-probability that is not finite.
     """
     question = processor.question(image, prompts, turns, engine.squares.open)
+    # A text is a sequence of texts, too: each of its letters would be weighed.
+    if isinstance(continuations, str) or not isinstance(continuations, Iterable):
+        raise UsageError(f"continuations is {continuations!r}; give a list of texts, also for a single one.")
+    continuations = list(continuations)
     if not continuations:
         raise UsageError("no continuation is given; give at least one text to weigh.")
     sequences = [_sequence(processor, question.turns, text) for text in continuations]

@@ -23,15 +23,15 @@ class Weighing:
     texts: Sequence[Continuation]
 
 
-def weigh(rows: Rows, row: int, weighing: Weighing) -> list[float]:
-    """The sum of natural log-probabilities of every text, computed in a row that nobody has. Where one is not finite,
-    nothing is kept of them."""
+def weigh(rows: Rows, row: int, weighing: Weighing, pieces: int) -> list[float]:
+    """The sum of natural log-probabilities of every text, among ids below `pieces`, which answers are drawn from;
+    computed in a row that nobody has. Where one is not finite, nothing is kept of them."""
     common, totals = weighing.common, []
     try:
         with rows.together():
             rows.fill(row, [common], rows.encode([common]))
             for ids, places in weighing.texts:
-                table = rows.follow(row, len(common.key), ids).float().log_softmax(-1)
+                table = rows.follow(row, len(common.key), ids)[:, :pieces].float().log_softmax(-1)
                 before = torch.tensor([place - 1 for place in places], device=table.device)
                 targets = torch.tensor([ids[place] for place in places], device=table.device)
                 chosen = table[before].gather(1, targets.unsqueeze(1))

@@ -1,5 +1,7 @@
 """The likelihood of continuations equals the model's own logits, read token by token."""
 
+import copy
+
 import pytest
 import torch
 
@@ -49,6 +51,18 @@ def test_likelihoods_are_those_of_the_logits(model, golden, with_picture):
         assert (one.total, one.tokens) == (pytest.approx(total, rel=1e-5), tokens)
 
 
+def test_ids_beyond_the_tokenizer_take_no_probability(model):
+    """Answers are never drawn from the padding of a vocabulary, so its weight must not count, whatever it is."""
+    padded, pieces = copy.deepcopy(model.model), model.tokenizer.vocab_size
+    padded.llm.output = torch.nn.Linear(padded.config.llm.dim, pieces + 32, bias=False)
+    with torch.no_grad():
+        padded.llm.output.weight[:pieces] = model.model.llm.output.weight
+        padded.llm.output.weight[pieces:] = 50 * model.model.llm.output.weight[:32]
+    expected = [one.total for one in model.score([["Why?", None]], CHOICES)]
+    found = SPHINX_V_Model(padded, model.tokenizer).score([["Why?", None]], (choice for choice in CHOICES))
+    assert [one.total for one in found] == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_shared_beginning_is_computed_once(model, golden):
     model.engine.forget()
     before = model.engine.stats()
@@ -83,5 +97,7 @@ def test_a_choice_without_text_none_at_all_and_one_that_is_too_long_are_refused(
         model.score([["Why?", None]], ["yes", " "])
     with pytest.raises(UsageError, match="no continuation"):
         model.score([["Why?", None]], [])
+    with pytest.raises(UsageError, match="continuations is 'yes'; give a list of texts"):
+        model.score([["Why?", None]], "yes")
     with pytest.raises(UsageError, match="the model's context is"):
         model.score([["Why?", None]], ["word " * 20_000])
