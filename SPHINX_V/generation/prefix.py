@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import RLock
 
 from torch import Tensor
@@ -27,6 +27,18 @@ class PromptKey:
 
     def __len__(self) -> int:
         return len(self.ids) + self.image_length + self.marks_length
+
+    def at(self, place: int) -> int | str | None:
+        """What tells prompts apart from `place` on: an id, or the hash of the picture or marks that begin there; None
+        where this one has ended."""
+        if place == 0 or not self.picture:
+            return self.ids[place] if place < len(self.ids) else None
+        if place <= self.image_length:
+            return self.picture
+        text = place - self.image_length - self.marks_length
+        if text < 1:
+            return self.marks
+        return self.ids[text] if text < len(self.ids) else None
 
     def shared(self, other: PromptKey) -> int:
         """Positions from the start that are the same in both."""
@@ -92,26 +104,34 @@ class Kept:
 class _Piece:
     """The states of a prompt's positions from `start` on; those before are its parent's and the parent's own parents'.
 
-    A parent has at least `start` positions, and may go on in its own way after them.
+    A parent has at least `start` positions, and may go on in its own way after them. `children` by where they begin and
+    what stands there: no two of them are alike in both.
     """
 
     key: PromptKey
     start: int
     states: Tensor
     parent: _Piece | None
-    children: int = 0
+    children: dict[tuple[object, object], _Piece] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[object, object]:
+        """Where it lies among its parent's children; or, without a parent, what it begins with."""
+        return (self.key.at(0), self.key.at(1)) if self.parent is None else (self.start, self.key.at(self.start))
 
 
 class PrefixStore:
     """Keys and values of prompts, found by their longest common beginning, which is kept once for all that share it.
 
-    At most `limit` bytes. What was not used for longest goes first, but nothing goes that others begin with.
+    At most `limit` bytes. What was not used for longest goes first, but nothing goes that others begin with. A tree, so
+    that finding takes as long with many prompts as with few.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self._pieces: list[_Piece] = []  # the least recently used first
+        self._pieces: OrderedDict[_Piece, None] = OrderedDict()  # the least recently used first
+        self._roots: dict[tuple[object, object], _Piece] = {}
 
     def find(self, key: PromptKey) -> tuple[int, list[tuple[int, Tensor]]]:
         """How many positions of `key` are kept, and their states as (first position, states), each up to the next one's
@@ -127,20 +147,17 @@ class PrefixStore:
         """Keeps all positions of `key`; `copy_out(start, end)` gives the states of those that are not kept yet. Nothing
         happens where they do not fit beside what they go on from."""
         parent, start = self._best(key)
-        if start == len(key) or not self.limit:
+        if start == len(key) or len(key) <= 1 or not self.limit:
             return
-        if start <= 1:
-            parent, start = None, 0
         states = copy_out(start, len(key))
-        needed = set(map(id, self._use(parent))) if parent is not None else set()
+        chain = self._use(parent) if parent is not None else []
+        if sum(one.states.nbytes for one in chain) + states.nbytes > self.limit:
+            return
         while self.bytes + states.nbytes > self.limit:
-            oldest = next((one for one in self._pieces if not one.children and id(one) not in needed), None)
-            if oldest is None:
-                return
-            self._remove(oldest)
-        if parent is not None:
-            parent.children += 1
-        self._pieces.append(_Piece(key, start, states, parent))
+            self._remove(next(one for one in self._pieces if not one.children and one not in chain))
+        piece = _Piece(key, start, states, parent)
+        self._siblings(piece)[piece.place] = piece
+        self._pieces[piece] = None
         self.bytes += states.nbytes
 
     def drop(self, key: PromptKey) -> None:
@@ -151,36 +168,36 @@ class PrefixStore:
     def clear(self) -> None:
         """Forgets everything."""
         self._pieces.clear()
+        self._roots.clear()
         self.bytes = 0
 
     def _best(self, key: PromptKey) -> tuple[_Piece | None, int]:
-        """The piece of the prompt that has most positions in common with `key`, and how many these are."""
-        best, most = None, 0
-        for piece in self._pieces:
-            shared = key.shared(piece.key)
-            if shared > most:
-                best, most = piece, shared
-        # Not one that has nothing of its own to give: what goes on from it would keep it here.
-        while best is not None and best.parent is not None and best.start >= most:
-            best = best.parent
-        return best, most
+        """The piece of the prompt that has most positions in common with `key`, and how many these are; None where none
+        has more than BOS."""
+        piece, shared = None, 0
+        next_one = self._roots.get((key.at(0), key.at(1)))
+        while next_one is not None:
+            piece, shared = next_one, key.shared(next_one.key)
+            next_one = piece.children.get((shared, key.at(shared)))
+        return piece, shared
 
     def _use(self, piece: _Piece) -> list[_Piece]:
         """The piece and all that it goes on from, which count as used now."""
         chain = [piece]
         while chain[-1].parent is not None:
             chain.append(chain[-1].parent)
-        used = set(map(id, chain))
-        self._pieces = [one for one in self._pieces if id(one) not in used] + chain[::-1]
+        for one in reversed(chain):
+            self._pieces.move_to_end(one)
         return chain
 
+    def _siblings(self, piece: _Piece) -> dict[tuple[object, object], _Piece]:
+        return self._roots if piece.parent is None else piece.parent.children
+
     def _remove(self, piece: _Piece) -> None:
-        self._pieces.remove(piece)
+        del self._pieces[piece], self._siblings(piece)[piece.place]
         self.bytes -= piece.states.nbytes
-        if piece.parent is not None:
-            piece.parent.children -= 1
 
     def _remove_with_children(self, piece: _Piece) -> None:
-        for child in [one for one in self._pieces if one.parent is piece]:
+        for child in list(piece.children.values()):
             self._remove_with_children(child)
         self._remove(piece)

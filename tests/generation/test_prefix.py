@@ -1,5 +1,7 @@
 """What is kept of earlier requests: by content, bounded, the least recently used goes first."""
 
+import random
+
 import torch
 
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
@@ -80,11 +82,57 @@ def test_what_does_not_fit_is_not_kept():
     store.keep(key(1, 10), copy_out)
     store.keep(key(1, 10, 11, 12, 13), copy_out)  # three more, one of which has room, and it goes on from the first
     assert store.bytes == 8 * 9
-    store.keep(key(*range(1, 20), picture="other"), copy_out)
-    assert store.find(key(1, 10, 0))[0] in (0, 9)
+    store.keep(key(*range(1, 20), picture="other"), copy_out)  # larger than all there may be: nothing makes room for it
+    assert store.bytes == 8 * 9
+    assert store.find(key(1, 10, 0))[0] == 9
     nothing = PrefixStore(0)
     nothing.keep(key(1, 10), copy_out)
     assert nothing.bytes == 0
+
+
+def test_whatever_was_kept_and_dropped_the_longest_beginning_is_found():
+    """Against a search through all prompts."""
+    draw, store, kept = random.Random(5), PrefixStore(10**9), {}
+
+    def any_key():
+        ids = tuple(draw.choices((10, 11), k=draw.randint(0, 7)))
+        if draw.random() < 0.5:
+            return PromptKey((1, *ids))
+        return key(1, *ids, picture=draw.choice("pq"), marks=draw.choice("mn"))
+
+    for _ in range(400):
+        one = any_key()
+        most = max((one.shared(other) for other in kept), default=0)
+        length = min(most, len(one) - 1)
+        length = 0 if length <= 1 else length
+        assert positions(store.find(one)) == (length, list(range(length)))
+        store.keep(one, copy_out)
+        kept[one] = None
+        if draw.random() < 0.1:
+            gone = draw.choice(list(kept))
+            store.drop(gone)
+            kept = {
+                other: None
+                for other in kept
+                if store.find(PromptKey((*other.ids, 99), *_parts(other)))[0] == len(other)
+            }
+    store.clear()
+    assert (store.bytes, store.find(key(1, 10))) == (0, (0, []))
+
+
+def _parts(one):
+    return one.picture, one.marks, one.image_length, one.marks_length
+
+
+def test_finding_looks_at_few_however_many_are_kept(monkeypatch):
+    store, looked, shared = PrefixStore(10**9), [], PromptKey.shared
+    for number in range(2000):
+        store.keep(PromptKey((1, 2, 3, number, number)), copy_out)
+        store.keep(key(1, number, picture=str(number % 7)), copy_out)
+    monkeypatch.setattr(PromptKey, "shared", lambda one, other: looked.append(1) or shared(one, other))
+    assert store.find(PromptKey((1, 2, 3, 1234, 9)))[0] == 4
+    assert store.find(key(1, 1234, 9, picture=str(1234 % 7)))[0] == 9
+    assert len(looked) <= 6
 
 
 def test_a_prompt_is_dropped_with_what_goes_on_from_it():

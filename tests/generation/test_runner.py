@@ -72,6 +72,12 @@ def test_of_many_threads_that_start_and_stop_one_at_a_time_is_heard(golden_model
 
 def test_a_program_that_ends_while_its_engine_answers_ends_well():
     done = subprocess.run(
-        [sys.executable, "-c", _ENDS], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", _ENDS],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "the program ends"), done.stderr
