@@ -24,7 +24,8 @@ class Queue:
     def __init__(self, limit: int) -> None:
         self.news = threading.Condition()
         self.closing = False
-        # For who waits for many answers without a thread each: called whenever there is news, by whose thread it is.
+        # For who waits for many answers without a thread each: called whenever there is news, by whose thread it is. It
+        # must not raise: the requests that are there then fail with its error, and it is called no more.
         self.on_news: Callable[[], None] | None = None
         self._limit = limit
         self._cut = math.inf  # when a stop ends what is still there
@@ -57,8 +58,14 @@ class Queue:
         """There is news for those who wait for it."""
         with self.news:
             self.news.notify_all()
-        if self.on_news is not None:
-            self.on_news()
+        call = self.on_news  # once, because who set it may take it back meanwhile
+        if call is None:
+            return
+        try:
+            call()
+        except BaseException:
+            self.on_news = None  # or it would raise once more when the engine tells that it has failed
+            raise
 
     def close(self, drain: float) -> None:
         """Takes no more; after `drain` seconds the next round ends all that are there then."""

@@ -2,6 +2,9 @@
 
 import threading
 
+import pytest
+
+from SPHINX_V.errors import AnswerError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.request import Request
@@ -34,3 +37,20 @@ def test_one_thread_reads_all_answers_by_being_called(golden_model, golden_proce
     assert [[one.id for one in found] for found in tokens] == [list(answer.ids) for answer in alone]
     engine.stop()
     assert not engine.started
+
+
+def test_when_who_is_called_fails_nobody_waits_and_later_requests_are_answered(
+    golden_model, golden_processor, monkeypatch
+):
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # the engine's thread ends with the error, as it should
+    engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=2))
+    alone = engine.submit(REQUESTS[0]).answer()
+    engine.queue.on_news = lambda: 1 / 0
+    streams = [engine.submit(request) for request in REQUESTS]
+    engine.start()
+    for stream in streams:
+        with pytest.raises(AnswerError, match="ZeroDivisionError"):
+            stream.answer()
+    engine.stop()
+    assert not engine.started
+    assert engine.submit(REQUESTS[0]).answer().ids == alone.ids
