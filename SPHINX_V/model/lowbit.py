@@ -7,6 +7,7 @@ value. Scales are rounded to the layer's type before codes are chosen, so a code
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ class LowBitLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int, precision: Precision) -> None:
         super().__init__()
         self.inputs, self.outputs, self.precision = inputs, outputs, precision
+        self._filled_packed: bool | None = None  # `packed` when it was filled
         self.codes: Tensor
         self.scales: Tensor  # int8 [out]; int4 [in / GROUP, out, 2], a group's scale and its value at code 8
         if precision == "int8":
@@ -50,9 +52,22 @@ class LowBitLinear(nn.Module):
     def _is_bfloat16(self) -> bool:
         return self.scales.dtype == torch.bfloat16
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LowBitLinear:
+        """Moves or converts the layer. Raises UsageError where its codes could not be read there: they would be numbers
+        all the same."""
+        super()._apply(fn, recurse)
+        if self._filled_packed not in (None, self.packed):
+            raise UsageError(
+                "int4 codes lie in an order of their own for bfloat16 on a CPU, and this layer went to or from there"
+                f" ({self.scales.dtype} on {self.scales.device} now); load the model with the device and dtype that it"
+                " is to have."
+            )
+        return self
+
     @torch.no_grad()
     def fill(self, weight: Tensor) -> None:
         """Takes the values of `weight` [out, in]; device and type are the layer's own."""
+        self._filled_packed = self.packed
         dtype = self.scales.dtype
         weight = weight.to(self.codes.device, torch.float32)
         if self.precision == "int8":

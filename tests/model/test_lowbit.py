@@ -61,6 +61,20 @@ def test_the_product_is_that_of_the_weight_it_stands_for(precision, outputs, inp
     assert (made(x).double() - expected).abs().max() <= 4 * torch.finfo(dtype).eps * expected.abs().max()
 
 
+@pytest.mark.parametrize("before, after", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+def test_int4_codes_are_not_taken_for_those_of_another_order(before, after):
+    """They would give numbers all the same, that have nothing to do with the weight."""
+    torch.manual_seed(2)
+    weight, x = torch.randn(32, 64), torch.randn(3, 64)
+    made = layer(weight, "int4", before)
+    with pytest.raises(UsageError, match="load the model with the device and dtype that it is to have"):
+        made.to(after)
+    for precision, dtype, other in (("int8", before, after), ("int4", torch.float32, torch.float16)):
+        moved = layer(weight, precision, dtype)
+        expected = moved(x.to(dtype)).float()
+        assert torch.allclose(moved.to(other)(x.to(other)).float(), expected, atol=0.2)
+
+
 def test_rows_that_are_not_side_by_side():
     made = layer(torch.eye(32), "int8", torch.bfloat16)
     x = torch.arange(64.0).view(32, 2).to(torch.bfloat16).t()
