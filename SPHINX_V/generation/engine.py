@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import torch
@@ -80,15 +80,21 @@ class Engine:
 
     def answers(self, requests: Iterable[Request], at_once: int | None = None) -> Iterator[Answer]:
         """The answers to requests in their order, of which at most `at_once` (default: as many as there are rows) are
-        in the engine at a time. Dropping the iterator cancels the rest."""
-        at_once = min(at_once or self.rows.count, self.options.max_waiting)
+        in the engine at a time: one that takes long keeps the others back only from being given. Dropping the iterator
+        cancels the rest."""
+        if at_once is not None and at_once < 1:
+            raise UsageError(f"at_once is {at_once}; give at least 1, or None for as many as there are rows.")
+        most = min(at_once or self.rows.count, self.options.max_waiting)
         streams: deque[AnswerStream] = deque()
+        going: list[AnswerStream] = []
         try:
             for request in requests:
-                if len(streams) == at_once:
+                self._wait_until(lambda: sum(not stream.ended for stream in going) < most)
+                while streams and streams[0].ended:
                     yield streams[0].answer()
                     streams.popleft()
                 streams.append(self.submit(request))
+                going = [*(stream for stream in going if not stream.ended), streams[-1]]
             while streams:
                 yield streams[0].answer()
                 streams.popleft()
@@ -149,14 +155,17 @@ class Engine:
 
     def wait_for(self, job: Job) -> None:
         """Returns when `job` has a piece to show or has ended."""
+        self._wait_until(lambda: bool(job.pieces) or job.ended)
+
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
         while True:
             with self.queue.news:
-                while not (job.pieces or job.ended) and self._runner.runs:
+                while not is_so() and self._runner.runs:
                     self.queue.news.wait()
-                if job.pieces or job.ended:
+                if is_so():
                     return
             with self.compute:
-                if not (job.pieces or job.ended) and not self._runner.runs:
+                if not is_so() and not self._runner.runs:
                     self.round()
 
     def cancel(self, job: Job) -> None:

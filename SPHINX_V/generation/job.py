@@ -132,6 +132,11 @@ class AnswerStream:
         """Would reading on return at once?"""
         return bool(self._job.pieces) or self._job.ended
 
+    @property
+    def ended(self) -> bool:
+        """Is the answer finished, or has it failed?"""
+        return self._job.ended
+
     def logprobs(self, start: int = 0) -> Sequence[TokenLogprob]:
         """The log-probabilities of the tokens so far, from token `start` on; empty where none were asked for."""
         return self._job.logprobs[start:]

@@ -139,6 +139,31 @@ def test_each_answer_is_the_one_it_is_alone(golden_model, golden_processor, engi
     assert (engine.stats().running, engine.stats().waiting, engine.stats().finished) == (0, 0, 6)
 
 
+def test_a_long_answer_holds_up_no_others_of_its_batch(engine, golden_model, golden_processor):
+    """Whoever ends makes room for the next one, also while the first answer is not there yet."""
+    long, short = replace(HELLO, max_gen_len=60), replace(HELLO, max_gen_len=2)
+    answers = engine.answers([long, *[short] * 12], at_once=2)
+    first = next(answers)
+    assert engine.stats().finished >= 12
+    assert len(engine.queue) == 0
+    assert [len(answer.ids) for answer in (first, *answers)] == [len(first.ids), *[2] * 12]
+    assert first.ids == alone(golden_model, golden_processor, long).ids
+    with pytest.raises(UsageError, match="at_once is 0"):
+        next(engine.answers([HELLO], at_once=0))
+
+
+def test_no_more_of_a_batch_are_in_the_engine_than_asked_for(engine):
+    running = []
+
+    def requests():
+        for _ in range(9):
+            running.append(engine.stats().running + engine.stats().waiting)
+            yield HELLO
+
+    assert len(list(engine.answers(requests(), at_once=3))) == 9
+    assert max(running) <= 3
+
+
 def test_requests_that_come_later_join_and_change_nothing(golden_model, golden_processor, engine, mixed):
     first = engine.submit(mixed[5])
     begun = [next(first), next(first)]
