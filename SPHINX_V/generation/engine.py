@@ -224,7 +224,8 @@ class Engine:
         with self.queue.news:
             for job in (*self._running, *self._joining, *self.queue.clear()):
                 if not job.ended:
-                    job.error, self._failed = broken, self._failed + 1
+                    job.fail(broken)
+                    self._failed += 1
             self._running, self._joining, self._sampler = [], [], None
         self.queue.tell()
 
@@ -374,7 +375,7 @@ class Engine:
     def _fail(self, job: Job, error: AnswerError) -> None:
         self._leave(job)
         self._failed += 1
-        job.error = error
+        job.fail(error)
         self.queue.tell()
 
     def _leave(self, job: Job) -> None:

@@ -89,6 +89,16 @@ class Job:
             cached_tokens=self.cached,
             logprobs=None if self.options.logprobs is None else tuple(self.logprobs),
         )
+        self._let_go()
+
+    def fail(self, error: SphinxVError) -> None:
+        """There is no answer, and why."""
+        self.error = error
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # The stream may be held for long, and a picture is some megabytes.
+        self.prompt = PreparedPrompt(self.prompt.key)
 
     def _show(self, text: str) -> None:
         if text:

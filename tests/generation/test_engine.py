@@ -4,6 +4,7 @@ import copy
 import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -199,6 +200,19 @@ def test_a_cancelled_answer_gives_its_row_back_at_once(engine, golden_model, gol
     assert waiting.answer().ids == ()
     for place in (0, 2, 3):  # one of them was moved into the free row
         assert streams[place].answer().ids == alone(golden_model, golden_processor, mixed[place]).ids
+
+
+@pytest.mark.parametrize("end", ["cancel", "answer", "fail"])
+def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor, mixed, end):
+    engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=1, picture_bytes=0))
+    stream = engine.submit(mixed[0])
+    picture = weakref.ref(stream._job.prompt.square)
+    if end == "fail":
+        engine.fail_all(ValueError())
+    else:
+        getattr(stream, end)()
+    assert stream.ended
+    assert picture() is None
 
 
 def test_an_answer_ends_when_its_time_is_over(engine):
