@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from SPHINX_V.errors import UsageError
 from SPHINX_V.generation.cache import RowCache, fewest, joint_span, prompt_span, row_bytes
 from SPHINX_V.generation.decode import Decoder
+from SPHINX_V.generation.memory import memory_left
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.peers import AgreedShortage, peers_of
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
@@ -210,8 +209,5 @@ def _free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what an earlier engine gave back is still torch's, and for the driver not free
         return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
-    if not sys.platform.startswith("linux"):
-        return None
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    available = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    return None if available is None else int(int(available.split()[1]) * 1024 * _CPU_SHARE)
+    left = memory_left()
+    return None if left is None else int(left * _CPU_SHARE)
