@@ -87,14 +87,19 @@ class Engine:
         most = min(at_once or self.rows.count, self.options.max_waiting)
         streams: deque[AnswerStream] = deque()
         going: list[AnswerStream] = []
+
+        def has_room() -> bool:
+            going[:] = (stream for stream in going if not stream.ended)
+            return len(going) < most
+
         try:
             for request in requests:
-                self._wait_until(lambda: sum(not stream.ended for stream in going) < most)
+                self._wait_until(has_room)
                 while streams and streams[0].ended:
                     yield streams[0].answer()
                     streams.popleft()
                 streams.append(self.submit(request))
-                going = [*(stream for stream in going if not stream.ended), streams[-1]]
+                going.append(streams[-1])
             while streams:
                 yield streams[0].answer()
                 streams.popleft()

@@ -71,7 +71,8 @@ class Sampling:
         least, most = _PENALTIES
         if not least <= self.repetition_penalty <= most:
             raise UsageError(
-                f"repetition_penalty is {self.repetition_penalty}; give a number from {least:g} to {most:g}, 1 for none."
+                f"repetition_penalty is {self.repetition_penalty}; give a number from {least:g} to {most:g},"
+                " 1 for none."
             )
 
 

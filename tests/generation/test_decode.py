@@ -1,10 +1,14 @@
 """Several steps at a time, and steps of fixed shapes as GPUs capture them, draw what single steps draw."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
 from SPHINX_V import EngineOptions, Request, SPHINX_V_Model
 from SPHINX_V.generation.decode import Decoder, draw_first
+from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.options import EngineOptions as Limits
 from SPHINX_V.generation.rows import Rows
 from SPHINX_V.generation.sampling import Draws, Sampler, Sampling
@@ -127,6 +131,24 @@ def test_how_often_the_host_looks_changes_no_answer(golden_model, golden, reques
     assert stats.tokens == counted.tokens == sum(len(answer.ids) for answer in expected)
     pairs = zip(found[3].logprobs, expected[3].logprobs, strict=True)
     assert all(one.id == other.id and abs(one.logprob - other.logprob) < 1e-4 for one, other in pairs)
+
+
+def test_what_is_not_finite_after_the_end_of_an_answer_reaches_nobody(golden_model, golden_processor):
+    """The host looks after 8 tokens, and an answer of 2 goes on meanwhile. The row that moves into its place is shorter
+    than the damage, and runs beside a longer one."""
+    broken = copy.deepcopy(golden_model)
+
+    def alone(request):
+        return Engine(broken, golden_processor, Limits(max_rows=1)).submit(request).answer().ids
+
+    short = Request([["Hello? " * 20, None]], max_gen_len=2, temperature=0)
+    third = alone(replace(short, max_gen_len=3))[2]
+    broken.llm.tok_embeddings.weight[third] = float("nan")
+    requests = [short, *(Request([[text, None]], max_gen_len=30, temperature=0) for text in ("long " * 60, "Why?"))]
+    expected = [alone(request) for request in requests]
+    engine = Engine(broken, golden_processor, Limits(max_rows=3, tokens_per_look=8))
+    streams = [engine.submit(request) for request in requests]
+    assert [stream.answer().ids for stream in streams] == expected
 
 
 def test_looking_seldom_stays_inside_a_short_context(golden_model, golden):

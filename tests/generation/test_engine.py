@@ -1,11 +1,8 @@
 """The engine: ends, limits, streams, queues and batches, on the golden and on models that say what they are told."""
 
 import copy
-import gc
 import threading
 import time
-import weakref
-from dataclasses import replace
 
 import pytest
 import torch
@@ -140,31 +137,6 @@ def test_each_answer_is_the_one_it_is_alone(golden_model, golden_processor, engi
     assert (engine.stats().running, engine.stats().waiting, engine.stats().finished) == (0, 0, 6)
 
 
-def test_a_long_answer_holds_up_no_others_of_its_batch(engine, golden_model, golden_processor):
-    """Whoever ends makes room for the next one, also while the first answer is not there yet."""
-    long, short = replace(HELLO, max_gen_len=60), replace(HELLO, max_gen_len=2)
-    answers = engine.answers([long, *[short] * 12], at_once=2)
-    first = next(answers)
-    assert engine.stats().finished >= 12
-    assert len(engine.queue) == 0
-    assert [len(answer.ids) for answer in (first, *answers)] == [len(first.ids), *[2] * 12]
-    assert first.ids == alone(golden_model, golden_processor, long).ids
-    with pytest.raises(UsageError, match="at_once is 0"):
-        next(engine.answers([HELLO], at_once=0))
-
-
-def test_no_more_of_a_batch_are_in_the_engine_than_asked_for(engine):
-    running = []
-
-    def requests():
-        for _ in range(9):
-            running.append(engine.stats().running + engine.stats().waiting)
-            yield HELLO
-
-    assert len(list(engine.answers(requests(), at_once=3))) == 9
-    assert max(running) <= 3
-
-
 def test_requests_that_come_later_join_and_change_nothing(golden_model, golden_processor, engine, mixed):
     first = engine.submit(mixed[5])
     begun = [next(first), next(first)]
@@ -200,19 +172,6 @@ def test_a_cancelled_answer_gives_its_row_back_at_once(engine, golden_model, gol
     assert waiting.answer().ids == ()
     for place in (0, 2, 3):  # one of them was moved into the free row
         assert streams[place].answer().ids == alone(golden_model, golden_processor, mixed[place]).ids
-
-
-@pytest.mark.parametrize("end", ["cancel", "answer", "fail"])
-def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor, mixed, end):
-    engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=1, picture_bytes=0))
-    stream = engine.submit(mixed[0])
-    picture = weakref.ref(stream._job.prompt.square)
-    if end == "fail":
-        engine.fail_all(ValueError())
-    else:
-        getattr(stream, end)()
-    assert stream.ended
-    assert picture() is None
 
 
 def test_an_answer_ends_when_its_time_is_over(engine):
@@ -251,21 +210,6 @@ def test_what_is_not_finite_in_a_row_does_not_reach_the_next_request_there(
     short, long = engine.submit(HELLO), engine.submit(mixed[2])
     assert short.answer().ids == alone(golden_model, golden_processor, HELLO).ids
     assert long.answer().ids == alone(golden_model, golden_processor, mixed[2]).ids
-
-
-def test_what_is_not_finite_after_the_end_of_an_answer_reaches_nobody(golden_model, golden_processor):
-    """The host looks after 8 tokens, and an answer of 2 goes on meanwhile. The row that moves into its place is shorter
-    than the damage, and runs beside a longer one."""
-    broken = copy.deepcopy(golden_model)
-    short = Request([["Hello? " * 20, None]], max_gen_len=2, temperature=0.0)
-    third = alone(broken, golden_processor, replace(short, max_gen_len=3)).ids[2]
-    with torch.no_grad():
-        broken.llm.tok_embeddings.weight[third] = float("nan")
-    engine = Engine(broken, golden_processor, EngineOptions(max_rows=3, tokens_per_look=8))
-    others = [Request([[text, None]], max_gen_len=30, temperature=0.0) for text in ("long " * 60, "Why?")]
-    expected = [alone(broken, golden_processor, request).ids for request in (short, *others)]
-    streams = [engine.submit(request) for request in (short, *others)]
-    assert [stream.answer().ids for stream in streams] == expected
 
 
 def test_log_probabilities_are_those_of_the_full_pass(engine, golden_model, golden_processor):
@@ -342,43 +286,6 @@ def test_a_stream_that_nobody_reads_any_more_ends(engine):
     del unread
     assert kept.answer().finish == "length"
     assert (engine.stats().tokens, engine.stats().finished) == (12, 2)
-
-
-def test_a_stream_may_be_collected_in_the_middle_of_a_round(golden_model, golden_processor):
-    """Garbage is collected wherever Python likes, and what drops a stream's generator then cancels."""
-    model = copy.deepcopy(golden_model)
-    model.llm.output.register_forward_pre_hook(lambda *_: (gc.collect(), None)[1])
-    engine = Engine(model, golden_processor, EngineOptions(max_rows=2))
-    found = []
-
-    def ask():
-        answers = engine.answers([HELLO, HELLO, HELLO])
-        next(answers)
-        cycle = [answers]
-        cycle.append(cycle)
-        del answers, cycle
-        found.append(engine.submit(HELLO).answer())
-
-    gc.disable()
-    gc.freeze()  # what is there already need not be looked through each time
-    try:
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(60)
-    finally:
-        gc.unfreeze()
-        gc.enable()
-    assert not thread.is_alive(), "it waits for itself"
-    assert found[0].ids == alone(golden_model, golden_processor, HELLO).ids
-    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
-
-
-def test_streams_that_were_dropped_unread_take_no_room_in_the_queue(engine, golden_model, golden_processor):
-    for _ in range(20):
-        engine.submit(HELLO)
-    stream = engine.submit(HELLO)
-    assert engine.stats().waiting <= 8
-    assert stream.answer().ids == alone(golden_model, golden_processor, HELLO).ids
 
 
 def test_an_engine_that_breaks_leaves_nobody_waiting(engine, golden_model, golden_processor, monkeypatch):

@@ -39,7 +39,8 @@ def test_without_groups_it_is_what_the_machine_has(machine):
 
 
 @pytest.mark.parametrize(
-    "line, above, own, names", [("0::/job/step", "job", "job/step", NEW), ("4:memory:/job", "memory", "memory/job", OLD)]
+    "line, above, own, names",
+    [("0::/job/step", "job", "job/step", NEW), ("4:memory:/job", "memory", "memory/job", OLD)],
 )
 def test_a_limit_counts_wherever_it_is_set(machine, line, above, own, names):
     root, write = machine

@@ -42,7 +42,7 @@ def test_one_thread_reads_all_answers_by_being_called(golden_model, golden_proce
 def test_when_who_is_called_fails_nobody_waits_and_later_requests_are_answered(
     golden_model, golden_processor, monkeypatch
 ):
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # the engine's thread ends with the error, as it should
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # the thread ends with the error, as it should
     engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=2))
     alone = engine.submit(REQUESTS[0]).answer()
     engine.queue.on_news = lambda: 1 / 0
