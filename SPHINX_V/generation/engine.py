@@ -21,7 +21,7 @@ from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Fini
 from SPHINX_V.generation.prompt import PreparedPrompt, prepare
 from SPHINX_V.generation.queue import Queue
 from SPHINX_V.generation.request import Request
-from SPHINX_V.generation.rows import Rows
+from SPHINX_V.generation.rows import Rows, out_of_memory
 from SPHINX_V.generation.runner import Runner
 from SPHINX_V.generation.sampling import Sampler
 from SPHINX_V.generation.squares import Squares
@@ -154,7 +154,7 @@ class Engine:
         try:
             return weigh(self.rows, len(self._running), weighing, self._pieces)
         except torch.OutOfMemoryError as error:
-            raise _out_of_memory(f"a prompt of {len(weighing.common.key)} positions", error) from None
+            raise out_of_memory(f"a prompt of {len(weighing.common.key)} positions", error) from None
 
     # What streams ask
 
@@ -291,7 +291,7 @@ class Engine:
             for number, job in enumerate(jobs):
                 self.rows.discard(row + number, job.prompt.key)
             if len(jobs) == 1:
-                self._fail(jobs[0], _out_of_memory(f"a prompt of {len(jobs[0].prompt.key)} positions", error))
+                self._fail(jobs[0], out_of_memory(f"a prompt of {len(jobs[0].prompt.key)} positions", error))
                 return
             for job in jobs:
                 self._fill([job], pictures)
@@ -350,7 +350,7 @@ class Engine:
         # Rows change places here, so not before.
         for job, error in broken:
             if short is not None:
-                error = _out_of_memory(f"token {len(job.ids) + 1} of the answer", short)
+                error = out_of_memory(f"token {len(job.ids) + 1} of the answer", short)
             self.rows.discard(self._running.index(job), job.prompt.key)
             self._fail(job, error)
         for job, why in ends:
@@ -396,8 +396,3 @@ class Engine:
         self._running[row] = self._running[last]
         self._running.pop()
         self._sampler = None
-
-
-def _out_of_memory(what: str, reason: BaseException | str) -> AnswerError:
-    first = str(reason).partition("\n")[0].rstrip(".")
-    return AnswerError(f"{what}: out of memory ({first}).")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.cache import RowCache, fewest, joint_span, prompt_span, row_bytes
 from SPHINX_V.generation.decode import Decoder
 from SPHINX_V.generation.memory import memory_left
@@ -211,3 +211,9 @@ def _free_bytes(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
     left = memory_left()
     return None if left is None else int(left * _CPU_SHARE)
+
+
+def out_of_memory(what: str, reason: BaseException | str) -> AnswerError:
+    """What a request fails with: `what` needs memory, and the first line of why there is none."""
+    first = str(reason).partition("\n")[0].rstrip(".")
+    return AnswerError(f"{what}: out of memory ({first}).")
