@@ -88,6 +88,7 @@ class Job:
             prompt_tokens=len(self.prompt.key),
             cached_tokens=self.cached,
             logprobs=None if self.options.logprobs is None else tuple(self.logprobs),
+            warnings=self.prompt.warnings,
         )
 
     def _show(self, text: str) -> None:
@@ -131,6 +132,11 @@ class AnswerStream:
     def ready(self) -> bool:
         """Would reading on return at once?"""
         return bool(self._job.pieces) or self._job.ended
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What in the question is probably not meant, such as `<Region 4>` with three marks, a sentence each."""
+        return self._job.prompt.warnings
 
     def logprobs(self, start: int = 0) -> Sequence[TokenLogprob]:
         """The log-probabilities of the tokens so far, from token `start` on; empty where none were asked for."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.prompt import check_room, prepare
 from SPHINX_V.generation.weighing import Weighing
 from SPHINX_V.processing.conversation import Turn, clean
-from SPHINX_V.processing.processor import Processor
+from SPHINX_V.processing.processor import Processor, Question
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,7 @@ class Likelihood:
 
 
 def likelihoods(
-    engine: Engine,
-    processor: Processor,
-    turns: Iterable[Any],
-    continuations: Sequence[str],
-    prompts: Iterable[Any] | None = None,
-    image: Any = None,
+    engine: Engine, processor: Processor, question: Question, continuations: Sequence[str]
 ) -> list[Likelihood]:
     """log p(continuation | conversation, picture, marks) of every continuation as the answer to the last turn.
 
@@ -38,7 +32,6 @@ def likelihoods(
     Raises UsageError for no continuation, one without text, and a sequence longer than the context;
     AnswerError for a log-probability that is not finite.
     """
-    question = processor.question(image, prompts, turns, engine.squares.open)
     if not continuations:
         raise UsageError("no continuation is given; give at least one text to weigh.")
     sequences = [_sequence(processor, question.turns, text) for text in continuations]
