@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from accessory.serve.keys import Keys, check_host
 from accessory.serve.options import Limits, ServeOptions
 from accessory.serve.server import check_packages, listen, make_server
 from accessory.serve.urls import UrlRules
-from SPHINX_V.errors import ConfigError, PromptWarning, SphinxVError
+from SPHINX_V.errors import ConfigError, SphinxVError
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.inference import add_model_flags, load_by_flags
 from SPHINX_V.parallel import check_world, rank
@@ -143,8 +142,6 @@ def serve(options: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 after a signal, 1 after a breakdown, 2 with one line on standard error for what can be mended."""
-    # Python remembers every text it has warned of, and the texts are the clients'.
-    warnings.simplefilter("ignore", PromptWarning)
     try:
         return serve(build_parser().parse_args(argv))
     except SphinxVError as error:

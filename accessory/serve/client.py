@@ -145,6 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.json:
                 print(json.dumps(said, ensure_ascii=False), flush=True)
                 continue
+            for sentence in said.get("warnings", ()):
+                print(f"warning: {sentence}", file=sys.stderr, flush=True)
             for choice in said["choices"]:
                 text = choice["delta"].get("content", "") if options.stream else choice["message"]["content"]
                 print(text, end="", flush=True)

@@ -3,6 +3,7 @@
 import io
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
@@ -265,6 +266,32 @@ def test_parameters_that_would_change_the_answer_are_refused_by_name(server, nam
 
 def test_a_misspelt_parameter_is_answered_with_the_nearest(server):
     assert "did you mean temperature?" in refusal(server.ask("Why?", temprature=1))["message"]
+
+
+def test_what_is_probably_not_meant_is_said_beside_the_answer(server):
+    over = mark("box", -5, 10, 40, 60)
+    body = server.ask(image(), over, "What is <Region 4>?", max_tokens=4).json()
+    naming, place = body["warnings"]
+    assert "<Region 4>, but 1 prompts" in naming
+    assert "prompt 1 Box(-5.0, 10.0, 40.0, 60.0) reaches outside the picture" in place
+    *chunks, _ = server.events(image(), over, "What is <Region 4>?", max_tokens=4, n=2)
+    assert [chunk["warnings"] for chunk in chunks if "warnings" in chunk] == [body["warnings"]]
+    assert chunks[0]["warnings"]
+
+
+def test_an_answer_to_a_question_that_fits_has_no_field_of_warnings(server):
+    parts = (image(), mark("box", *BOX), QUESTION)
+    assert "warnings" not in server.ask(*parts, max_tokens=4).json()
+    assert not any("warnings" in chunk for chunk in server.events(*parts, max_tokens=4)[:-1])
+
+
+def test_each_of_many_clients_is_told_of_its_own_question(server):
+    def told(number):
+        return server.ask(f"What is <Region {number}>?", max_tokens=2).json()["warnings"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(told, range(1, 17)))
+    assert found == [[f"the question names <Region {number}>, but 0 prompts are given."] for number in range(1, 17)]
 
 
 def test_other_models_are_not_here(server):

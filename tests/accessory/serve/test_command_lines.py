@@ -67,6 +67,14 @@ def test_the_client_shows_what_the_server_says(served, expected):
     assert json.loads(done.stdout)["choices"][0]["message"]["content"] == expected
 
 
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+def test_the_client_shows_warnings_beside_the_answer(served, stream):
+    odd = ["--question", "What is <Region 4>?", "--image", str(PICTURE), MARK, "--max_gen_len", "4"]
+    done = ask(served, *odd, *stream, SPHINX_V_API_KEY=KEY)
+    assert (done.returncode, done.stderr) == (0, "warning: the question names <Region 4>, but 1 prompts are given.\n")
+    assert "warning" not in done.stdout
+
+
 def test_the_client_shows_the_server_s_sentence(served):
     done = ask(served, *FLAGS)
     assert done.returncode == 2
