@@ -31,9 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="DIR", help="a released folder or one of ours"
     )
-    parser.add_argument("--sam", metavar="PATH", help="a SAM checkpoint: marks then show what they mean")
-    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this computer alone")
-    parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
+    parser.add_argument(
+        "--sam", metavar="PATH", help="a SAM checkpoint, so that marks show what they mean (default: none)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (default: %(default)s, this computer alone)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     add_model_flags(parser)
     return parser
 

@@ -1,5 +1,6 @@
 """The server and the client as commands: one process that serves until a signal, another that asks it."""
 
+import argparse
 import json
 import os
 import re
@@ -9,8 +10,9 @@ import sys
 
 import pytest
 
+from accessory.demos import __main__ as demos
 from accessory.serve import cli, client
-from SPHINX_V import SPHINX_V_Model
+from SPHINX_V import SPHINX_V_Model, inference
 from tests.accessory.serve.running import PICTURE
 from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
@@ -131,6 +133,22 @@ def test_what_the_client_can_see_itself_it_says_itself(capsys, arguments, words)
 def test_what_is_wrong_is_said_before_a_model_is_loaded(capsys, arguments, words):
     assert cli.main(["--checkpoint", "nowhere", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [cli, demos, inference], ids=lambda command: command.__name__)
+def test_help_says_a_default_once_and_never_that_it_is_none(command):
+    parser = command.build_parser()
+    formatter = parser.formatter_class("command")
+    told_of = 0
+    for action in parser._actions:
+        assert action.help, f"{action.option_strings} has no help, with which its default would be shown"
+        text = formatter._expand_help(action)
+        assert not re.search(r"None|False|\[\]", text), text
+        told_of += "default: " in text
+        assert text.count("default: ") <= 1
+        if action.default not in (None, False, [], argparse.SUPPRESS):
+            assert "default: " in text, action.option_strings
+    assert told_of > 5
 
 
 def test_the_launcher_says_what_to_do_without_a_checkpoint(tmp_path):
