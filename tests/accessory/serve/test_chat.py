@@ -9,6 +9,7 @@ import numpy
 import pytest
 from PIL import Image
 
+from accessory.serve.options import ServeOptions
 from accessory.serve.schema import MOST_CHOICES
 from SPHINX_V import Box, EngineOptions, Point, SPHINX_V_Model
 from tests.accessory.serve.running import PICTURE, image, mark, refusal, running, text_of, user
@@ -306,6 +307,12 @@ def test_the_models_are_listed(server):
     assert (model["id"], model["object"]) == ("sphinx-v", "model")
     assert server.http.get("/v1/models/sphinx-v").json() == model
     assert refusal(server.http.get("/v1/models/other"), 404)["code"] == "model_not_found"
+
+
+def test_a_model_s_name_may_hold_a_slash(endless):
+    with running(endless, ServeOptions(model_name="ours/sphinx-v"), EngineOptions(max_rows=1)) as named:
+        assert named.http.get("/v1/models/ours/sphinx-v").json()["id"] == "ours/sphinx-v"
+        assert refusal(named.http.get("/v1/models/ours"), 404)["code"] == "model_not_found"
 
 
 def test_small_pieces_of_an_answer_wait_for_nothing(server):
