@@ -150,7 +150,7 @@ def serve(options: argparse.Namespace) -> int:
     server = make_server(model, served, options.log_level)
     engine.start()
     try:
-        host = f"[{served.host}]" if ":" in served.host else served.host
+        host = f"[{served.host.strip('[]')}]" if ":" in served.host else served.host
         print(f"serving {options.checkpoint} at http://{host}:{sock.getsockname()[1]}/v1", flush=True)
         server.run(sockets=[sock])
     finally:
