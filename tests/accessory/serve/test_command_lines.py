@@ -1,12 +1,14 @@
 """The server and the client as commands: one process that serves until a signal, another that asks it."""
 
 import argparse
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -101,6 +103,8 @@ def test_zz_a_signal_ends_the_server_in_order(served):
     "arguments, words",
     [
         (["--question", "Why?", "--url", "ftp://x"], "give an address like"),
+        (["--question", "Why?", "--url", "http://127.0.0.1:99999/v1"], "give an address like"),
+        (["--question", "Why?", "--url", "http://[bad/v1"], "give an address like"),
         ([], "nothing is asked"),
         (["--point=1,2"], "without a picture to mark"),
         (["--image", "nowhere.png", "--question", "Why?"], "cannot be read"),
@@ -111,6 +115,48 @@ def test_zz_a_signal_ends_the_server_in_order(served):
 def test_what_the_client_can_see_itself_it_says_itself(capsys, arguments, words):
     assert client.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one\ntwo", "one two"])
+def test_a_key_that_no_header_takes_is_not_sent(capsys, monkeypatch, key):
+    monkeypatch.setenv("SPHINX_V_API_KEY", key)
+    assert client.main(["--question", "Why?"]) == 2
+    assert "$SPHINX_V_API_KEY holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "kind, content, words",
+    [
+        ("text/html", b"<html>", "which is no answer"),
+        ("application/json", b"[1]", "which is no answer"),
+        ("application/json", b'{"error": "too tired"}', "too tired"),
+        ("text/event-stream", b"data: {oops\n\n", "which is no answer"),
+        ("text/event-stream", b"data: \xff\n\n", "which is no answer"),
+        ("text/event-stream", b'data: {"error": {"message": "too tired"}}\n\n', "v1: too tired"),
+        ("text/event-stream", b'data: {"choices": []}\n\n', "the answer ended early"),
+    ],
+)
+def test_what_is_no_answer_is_said_in_one_line(capsys, kind, content, words):
+    """Of a server that is another one, or in trouble."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.handle_request).start()
+        assert client.main(["--question", "Why?", "--url", f"http://127.0.0.1:{other.server_port}/v1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
 
 
 @pytest.mark.parametrize(
