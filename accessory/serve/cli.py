@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from accessory.serve.keys import Keys, check_host
+from accessory.serve.keys import Keys, check_host, in_address
 from accessory.serve.options import Limits, ServeOptions
 from accessory.serve.server import check_packages, listen, make_server
 from accessory.serve.urls import UrlRules
@@ -150,8 +150,8 @@ def serve(options: argparse.Namespace) -> int:
     server = make_server(model, served, options.log_level)
     engine.start()
     try:
-        host = f"[{served.host.strip('[]')}]" if ":" in served.host else served.host
-        print(f"serving {options.checkpoint} at http://{host}:{sock.getsockname()[1]}/v1", flush=True)
+        address = f"http://{in_address(served.host)}:{sock.getsockname()[1]}/v1"
+        print(f"serving {options.checkpoint} at {address}", flush=True)
         server.run(sockets=[sock])
     finally:
         engine.stop()

@@ -85,6 +85,11 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def in_address(host: str) -> str:
+    """The host as an address has it: one of IPv6 in brackets."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
+
+
 def check_host(host: str, keys: Keys, open_to_all: bool = False) -> None:
     """Raises UsageError for a server without keys that other machines reach."""
     if not keys and not open_to_all and not is_loopback(host):

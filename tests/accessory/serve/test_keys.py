@@ -3,7 +3,7 @@
 import pytest
 
 from accessory.serve.errors import ApiError
-from accessory.serve.keys import Keys, check_host, is_local_name
+from accessory.serve.keys import Keys, check_host, in_address, is_local_name
 from accessory.serve.options import ServeOptions
 from SPHINX_V import ConfigError, EngineOptions, UsageError
 from tests.accessory.serve.running import endless_model, refusal, running, text_of, user
@@ -99,6 +99,12 @@ def test_other_machines_reach_no_server_without_keys(host):
 )  # fmt: skip
 def test_a_host_header_is_local_by_its_name_or_by_its_digits(header, local):
     assert is_local_name(header) is local
+
+
+def test_a_host_in_an_address():
+    assert [in_address(host) for host in ("127.0.0.1", "localhost", "::1", "[::1]")] == [
+        "127.0.0.1", "localhost", "[::1]", "[::1]",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.10"])
