@@ -195,9 +195,9 @@ def check_prompts(prompts: Sequence[Prompt], width: int, height: int, max_prompt
                 f"prompt {number}: the mask is {prompt.array.shape[1]}×{prompt.array.shape[0]} (W×H), the picture"
                 f" {width}×{height}; resize the mask to the picture."
             )
-        x0, y0, x1, y1 = prompt.bounds()
+        x0, y0, x1, y1 = _extent(prompt)
         outside = x0 > width or y0 > height or x1 < 0 or y1 < 0
-        touching = not is_point(prompt) and (x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0)
+        touching = isinstance(prompt, (Box, Mask)) and (x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0)
         if outside or touching:
             raise UsageError(
                 f"prompt {number} {_short(prompt)} lies wholly outside the picture of {width}×{height} pixels;"
@@ -216,6 +216,15 @@ def overstepping(prompts: Sequence[Prompt], width: int, height: int) -> list[str
                 " it is taken as given."
             )
     return found
+
+
+def _extent(prompt: Prompt) -> tuple[float, float, float, float]:
+    """As `bounds`, but of a scribble around its positions: one along the picture's right edge touches pixels that are
+    not there, and is as good as a point on that edge."""
+    if not isinstance(prompt, Scribble):
+        return prompt.bounds()
+    xs, ys = zip(*prompt.points, strict=True)
+    return (min(xs), min(ys), max(xs), max(ys))
 
 
 def _short(prompt: Prompt) -> str:

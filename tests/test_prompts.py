@@ -186,6 +186,8 @@ class TestAgainstThePicture:
             Box(0, -9, 10, 0),
             Box(0, 50, 10, 60),
             Scribble([(200, 10), (210, 20)]),
+            Scribble([(100.5, 10), (101, 20)]),
+            Scribble([(-0.5, 10)]),
         ],
     )
     def test_wholly_outside_is_refused(self, prompt):
@@ -196,7 +198,10 @@ class TestAgainstThePicture:
         with pytest.raises(UsageError, match=r"Box\(120\.0, 10\.0, 130\.5, 20\.0\)"):
             self.check(Box(120, 10, 130.5, 20))
 
-    @pytest.mark.parametrize("prompt", [Box(-5, 0, 20, 20), Box(90, 40, 101, 50), Scribble([(99, 10), (100, 10)])])
+    @pytest.mark.parametrize(
+        "prompt",
+        [Box(-5, 0, 20, 20), Box(90, 40, 101, 50), Scribble([(99, 10), (100, 10)]), Scribble([(100, 9), (100, 50)])],
+    )
     def test_partly_outside_is_told_and_taken_as_given(self, prompt):
         before = prompt.bounds()
         (sentence,) = self.check(Point(1, 1), prompt)
