@@ -36,8 +36,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """How a model is loaded, on every command line that loads one beside `--checkpoint`."""
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--dtype", choices=DTYPES, help="of weights and computation (default: the checkpoint's)")
-    parser.add_argument("--quantize", choices=PRECISIONS, help="store the language model's weights in so many bits")
-    parser.add_argument("--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun")
+    parser.add_argument(
+        "--quantize",
+        choices=PRECISIONS,
+        help="of the language model's weights (default: as --dtype says)",
+    )
+    parser.add_argument(
+        "--tensor_parallel", type=int, default=1, metavar="N", help="processes, under torchrun (default: %(default)s)"
+    )
 
 
 def load_by_flags(options: argparse.Namespace) -> SPHINX_V_Model:
@@ -64,7 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--temperature", type=float, default=0.1, help="0 is greedy (default: %(default)s)")
     parser.add_argument(
-        "--top_p", type=float, default=0.5, help="sample among the likeliest tokens of this probability"
+        "--top_p",
+        type=float,
+        default=0.5,
+        help="among the likeliest tokens of this probability (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampling (default: %(default)s)")
     parser.add_argument("--max_gen_len", type=int, default=512, help="longest answer in tokens (default: %(default)s)")

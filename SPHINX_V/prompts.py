@@ -7,12 +7,11 @@ the reference's raw lists (`[x, y]` = point, `[x, y, w, h]` = box) are converted
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from SPHINX_V.errors import PromptWarning, UsageError
+from SPHINX_V.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy
@@ -182,8 +181,8 @@ def is_point(prompt: Prompt) -> bool:
 def check_prompts(prompts: Sequence[Prompt], width: int, height: int, max_prompts: int) -> None:
     """Refuses prompts that cannot be meant for a picture of `width` × `height` pixels.
 
-    Raises UsageError for more prompts than slots, for one wholly outside the picture, for a mask of another size.
-    Warns (PromptWarning) for one partly outside: it is taken as given, as the reference does.
+    Raises UsageError for more prompts than slots, for one wholly outside the picture, for a mask of another size. One
+    partly outside is taken as given, as the reference does; `overstepping` tells of it.
     """
     if len(prompts) > max_prompts:
         raise UsageError(
@@ -196,21 +195,36 @@ def check_prompts(prompts: Sequence[Prompt], width: int, height: int, max_prompt
                 f"prompt {number}: the mask is {prompt.array.shape[1]}×{prompt.array.shape[0]} (W×H), the picture"
                 f" {width}×{height}; resize the mask to the picture."
             )
-        x0, y0, x1, y1 = prompt.bounds()
+        x0, y0, x1, y1 = _extent(prompt)
         outside = x0 > width or y0 > height or x1 < 0 or y1 < 0
-        touching = not is_point(prompt) and (x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0)
+        touching = isinstance(prompt, (Box, Mask)) and (x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0)
         if outside or touching:
             raise UsageError(
                 f"prompt {number} {_short(prompt)} lies wholly outside the picture of {width}×{height} pixels;"
                 " coordinates are pixels of the original picture, not of a resized one."
             )
+
+
+def overstepping(prompts: Sequence[Prompt], width: int, height: int) -> list[str]:
+    """A sentence for each prompt that reaches outside a picture of `width` × `height` pixels."""
+    found = []
+    for number, prompt in enumerate(prompts, start=1):
+        x0, y0, x1, y1 = prompt.bounds()
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            warnings.warn(
+            found.append(
                 f"prompt {number} {_short(prompt)} reaches outside the picture of {width}×{height} pixels;"
-                " it is taken as given.",
-                PromptWarning,
-                stacklevel=3,
+                " it is taken as given."
             )
+    return found
+
+
+def _extent(prompt: Prompt) -> tuple[float, float, float, float]:
+    """As `bounds`, but of a scribble around its positions: one along the picture's right edge touches pixels that are
+    not there, and is as good as a point on that edge."""
+    if not isinstance(prompt, Scribble):
+        return prompt.bounds()
+    xs, ys = zip(*prompt.points, strict=True)
+    return (min(xs), min(ys), max(xs), max(ys))
 
 
 def _short(prompt: Prompt) -> str:

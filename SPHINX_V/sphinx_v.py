@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from SPHINX_V.errors import CheckpointWarning, UsageError
+from SPHINX_V.errors import CheckpointWarning, PromptWarning, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.likelihood import Likelihood, likelihoods
 from SPHINX_V.generation.options import Answer, EngineOptions
@@ -34,7 +34,8 @@ class SPHINX_V_Model:
 
     Pictures are paths, PIL images or uint8 arrays [H, W], [H, W, 3] or [H, W, 4]; prompts are in pixels of that
     picture: Point, Box, Scribble, Mask or raw lists (`[x, y]` a point, `[x, y, w, h]` a box). Arguments are read,
-    never changed. Whatever the caller can get wrong raises an error of `SPHINX_V.errors`.
+    never changed. Whatever the caller can get wrong raises an error of `SPHINX_V.errors`; what is legal but probably
+    not meant is warned of (PromptWarning).
 
     `load_report` says what was loaded from the checkpoint and what was not; None for a model that was not loaded.
     """
@@ -173,7 +174,7 @@ class SPHINX_V_Model:
         greedy; else tokens are drawn from the likeliest ones of total probability `top_p`, by `seed`. At most
         `max_gen_len` tokens, fewer where the model's context ends.
         """
-        return "".join(self.stream_response(turns, prompts, image, max_gen_len, temperature, top_p, seed))
+        return "".join(self._pieces(Request(turns, prompts, image, max_gen_len, temperature, top_p, seed)))
 
     def stream_response(
         self,
@@ -193,6 +194,8 @@ class SPHINX_V_Model:
 
     def _pieces(self, request: Request) -> Iterator[str]:
         stream = self.engine.submit(request)
+        for sentence in stream.warnings:
+            warnings.warn(sentence, PromptWarning, stacklevel=3)
 
         def pieces() -> Iterator[str]:
             try:
@@ -208,10 +211,13 @@ class SPHINX_V_Model:
         They run together, at most `max_rows` at a time (default: as many as the engine has rows), with texts, marks and
         pictures of any sizes, or none.
         """
-        return [answer.text for answer in self.answer_batch(requests, max_rows=max_rows)]
+        return [answer.text for answer in self._answers(requests, max_rows)]
 
     def answer_batch(self, requests: Iterable[Request], *, max_rows: int | None = None) -> list[Answer]:
         """As `generate_batch`, with token ids and the reason why each answer ended."""
+        return self._answers(requests, max_rows)
+
+    def _answers(self, requests: Iterable[Request], max_rows: int | None) -> list[Answer]:
         if not isinstance(requests, Iterable):
             raise UsageError(f"requests is a {type(requests).__name__}; give a list of them, also for a single one.")
         requests = list(requests)
@@ -222,7 +228,12 @@ class SPHINX_V_Model:
             raise UsageError("the batch is empty; give at least one Request.")
         if max_rows is not None and whole_number(max_rows, "max_rows") < 1:
             raise UsageError(f"max_rows is {max_rows}; give at least 1.")
-        return list(self.engine.answers(requests, max_rows))
+        answers = []
+        for number, answer in enumerate(self.engine.answers(requests, max_rows), start=1):
+            for sentence in answer.warnings:
+                warnings.warn(f"request {number}: {sentence}", PromptWarning, stacklevel=3)
+            answers.append(answer)
+        return answers
 
     def score(
         self,
@@ -233,7 +244,10 @@ class SPHINX_V_Model:
     ) -> list[Likelihood]:
         """How likely each text is as the answer to the last turn: the sum of its tokens' natural log-probabilities, the
         stop string's included, and their number. Picture, marks and question are computed once for all of them."""
-        return likelihoods(self.engine, self.processor, turns, continuations, prompts, image)
+        question = self.processor.question(image, prompts, turns, self.engine.squares.open)
+        for sentence in question.warnings:
+            warnings.warn(sentence, PromptWarning, stacklevel=2)
+        return likelihoods(self.engine, self.processor, question, continuations)
 
 
 def _warn_about(report: LoadReport, path: str) -> None:

@@ -72,11 +72,13 @@ def train(options: RunOptions, this: World) -> Path | None:
             (output / OPTIONS).write_text(written, encoding="utf-8")
         if first and this.is_main:
             print(f"going on after step {first} of {trainer.total_steps}, from {output / STATES}")
-        with _meters(options, trainer, first, this) as meters:
-            finished = trainer.run(meters, stop)
-        trainer.gather_bad()
-        if this.is_main and bad.places:
-            bad.write()  # those that were met on the way too
+        try:
+            with _meters(options, trainer, first, this) as meters:
+                finished = trainer.run(meters, stop)
+            trainer.gather_bad()
+        finally:
+            if this.is_main and bad.places:
+                bad.write()  # those that were met on the way too, also of a run that fails
         if not finished:
             if this.is_main:
                 print(

@@ -4,13 +4,13 @@ import copy
 import dataclasses
 import math
 import random
-import warnings
+import re
 
 import numpy
 import pytest
 
-from SPHINX_V.errors import PromptWarning, UsageError
-from SPHINX_V.prompts import Box, Mask, Point, Scribble, as_prompt, as_prompts, check_prompts, is_point
+from SPHINX_V.errors import UsageError
+from SPHINX_V.prompts import Box, Mask, Point, Scribble, as_prompt, as_prompts, check_prompts, is_point, overstepping
 
 
 def mask_of(height, width, rows, columns):
@@ -169,12 +169,12 @@ class TestAgainstThePicture:
 
     @staticmethod
     def check(*prompts):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            check_prompts(prompts, 100, 50, 10)
+        check_prompts(prompts, 100, 50, 10)
+        return overstepping(prompts, 100, 50)
 
     def test_prompts_inside_are_silent_up_to_the_edges(self):
-        self.check(Point(0, 0), Point(99.5, 49.5), Box(0, 0, 100, 50), mask_of(50, 100, 49, 99), Scribble([(99, 49)]))
+        marks = (Point(0, 0), Point(99.5, 49.5), Box(0, 0, 100, 50), mask_of(50, 100, 49, 99), Scribble([(99, 49)]))
+        assert self.check(*marks) == []
 
     @pytest.mark.parametrize(
         "prompt",
@@ -186,6 +186,8 @@ class TestAgainstThePicture:
             Box(0, -9, 10, 0),
             Box(0, 50, 10, 60),
             Scribble([(200, 10), (210, 20)]),
+            Scribble([(100.5, 10), (101, 20)]),
+            Scribble([(-0.5, 10)]),
         ],
     )
     def test_wholly_outside_is_refused(self, prompt):
@@ -196,11 +198,14 @@ class TestAgainstThePicture:
         with pytest.raises(UsageError, match=r"Box\(120\.0, 10\.0, 130\.5, 20\.0\)"):
             self.check(Box(120, 10, 130.5, 20))
 
-    @pytest.mark.parametrize("prompt", [Box(-5, 0, 20, 20), Box(90, 40, 101, 50), Scribble([(99, 10), (100, 10)])])
-    def test_partly_outside_is_a_warning_and_taken_as_given(self, prompt):
+    @pytest.mark.parametrize(
+        "prompt",
+        [Box(-5, 0, 20, 20), Box(90, 40, 101, 50), Scribble([(99, 10), (100, 10)]), Scribble([(100, 9), (100, 50)])],
+    )
+    def test_partly_outside_is_told_and_taken_as_given(self, prompt):
         before = prompt.bounds()
-        with pytest.warns(PromptWarning, match=r"prompt 1 .* reaches outside the picture of 100×50 pixels.*as given"):
-            check_prompts([prompt], 100, 50, 10)
+        (sentence,) = self.check(Point(1, 1), prompt)
+        assert re.match(r"prompt 2 .* reaches outside the picture of 100×50 pixels.*as given", sentence)
         assert prompt.bounds() == before
 
     def test_more_prompts_than_slots(self):
@@ -212,7 +217,7 @@ class TestAgainstThePicture:
         with pytest.raises(UsageError, match=r"prompt 1: the mask is 50×100 \(W×H\), the picture 100×50; resize"):
             self.check(mask_of(100, 50, 0, 0))
 
-    def test_random_boxes_are_refused_warned_of_or_silent_as_they_lie(self):
+    def test_random_boxes_are_refused_told_of_or_silent_as_they_lie(self):
         chance = random.Random(1)
         seen = {"outside": 0, "partly": 0, "inside": 0}
         for _ in range(400):
@@ -223,11 +228,8 @@ class TestAgainstThePicture:
             expected = "outside" if left == 0 else "inside" if math.isclose(left, w * h) else "partly"
             seen[expected] += 1
             try:
-                self.check(Box.from_xywh(x, y, w, h))
-                found = "inside"
+                found = "partly" if self.check(Box.from_xywh(x, y, w, h)) else "inside"
             except UsageError:
                 found = "outside"
-            except PromptWarning:
-                found = "partly"
             assert found == expected, (x, y, w, h)
         assert min(seen.values()) > 20, seen

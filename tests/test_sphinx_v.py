@@ -249,6 +249,25 @@ def test_wrong_arguments_are_refused_before_the_first_piece(model, question, pic
             model.stream_response(**arguments)
 
 
+def test_warnings_point_to_the_caller_and_name_the_request_of_a_batch(model, picture):
+    odd, whole = [["What is <Region 4>?", None]], [["What is <Region 1>?", None]]
+    marks = [[1, 2, 30, 40]]
+    calls = {
+        "stream": lambda: list(model.stream_response(odd, marks, picture, max_gen_len=1)),
+        "response": lambda: model.generate_response(odd, marks, picture, max_gen_len=1),
+        "texts": lambda: model.generate_batch([Request(whole, marks, picture, 1), Request(odd, marks, picture, 1)]),
+        "answers": lambda: model.answer_batch([Request(whole, marks, picture, 1), Request(odd, marks, picture, 1)]),
+        "score": lambda: model.score(odd, ["no"], marks, picture),
+    }
+    for name, call in calls.items():
+        with pytest.warns(PromptWarning) as caught:
+            call()
+        (one,) = caught
+        assert one.filename == __file__, name
+        number = "request 2: " if name in ("texts", "answers") else ""
+        assert str(one.message) == f"{number}the question names <Region 4>, but 1 prompts are given."
+
+
 def test_other_wrong_calls(model, question, golden):
     inputs = model.processor(turns=[[question, None]])
     with pytest.raises(UsageError, match="one row, got 2"):

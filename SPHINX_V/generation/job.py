@@ -88,6 +88,7 @@ class Job:
             prompt_tokens=len(self.prompt.key),
             cached_tokens=self.cached,
             logprobs=None if self.options.logprobs is None else tuple(self.logprobs),
+            warnings=self.prompt.warnings,
         )
         self._let_go()
 
@@ -98,7 +99,7 @@ class Job:
 
     def _let_go(self) -> None:
         # The stream may be held for long, and a picture is some megabytes.
-        self.prompt = PreparedPrompt(self.prompt.key)
+        self.prompt = PreparedPrompt(self.prompt.key, warnings=self.prompt.warnings)
 
     def _show(self, text: str) -> None:
         if text:
@@ -146,6 +147,11 @@ class AnswerStream:
     def ended(self) -> bool:
         """Is the answer finished, or has it failed?"""
         return self._job.ended
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What in the question is probably not meant, such as `<Region 4>` with three marks, a sentence each."""
+        return self._job.prompt.warnings
 
     def logprobs(self, start: int = 0) -> Sequence[TokenLogprob]:
         """The log-probabilities of the tokens so far, from token `start` on; empty where none were asked for."""

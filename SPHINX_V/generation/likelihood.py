@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 from SPHINX_V.errors import AnswerError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.prompt import check_room, prepare
 from SPHINX_V.generation.weighing import Weighing
 from SPHINX_V.processing.conversation import Turn, clean
-from SPHINX_V.processing.processor import Processor
+from SPHINX_V.processing.processor import Processor, Question
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,7 @@ class Likelihood:
 
 
 def likelihoods(
-    engine: Engine,
-    processor: Processor,
-    turns: Iterable[Any],
-    continuations: Iterable[str],
-    prompts: Iterable[Any] | None = None,
-    image: Any = None,
+    engine: Engine, processor: Processor, question: Question, continuations: Iterable[str]
 ) -> list[Likelihood]:
     """log p(continuation | conversation, picture, marks) of every continuation as the answer to the last turn.
 
@@ -38,7 +32,6 @@ def likelihoods(
     Raises UsageError for no continuation, one without text, and a sequence longer than the context; AnswerError for a
     log-probability that is not finite.
     """
-    question = processor.question(image, prompts, turns, engine.squares.open)
     # A text is a sequence of texts, too: each of its letters would be weighed.
     if isinstance(continuations, str) or not isinstance(continuations, Iterable):
         raise UsageError(f"continuations is {continuations!r}; give a list of texts, also for a single one.")

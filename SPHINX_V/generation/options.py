@@ -69,6 +69,7 @@ class Answer:
     """The text of one request, its token ids (with those of the stop string or EOS) and why it ended.
 
     `prompt_tokens` counts picture, marks and text; `cached_tokens` of them were computed for an earlier request.
+    `warnings` say what in the question is probably not meant.
     """
 
     text: str
@@ -77,6 +78,7 @@ class Answer:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from SPHINX_V.processing.square import digest
 
 @dataclass(frozen=True)
 class PreparedPrompt:
-    """`square` [3, H, H] uint8 is the padded picture, None for text only; `slots` [1, S, …] goes with it."""
+    """`square` [3, H, H] uint8 is the padded picture, None for text only; `slots` [1, S, …] goes with it;
+    `warnings` are those of the question."""
 
     key: PromptKey
     square: Tensor | None = None
     slots: PromptSlots | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(processor: Processor, question: Question, context: int, overflow: str = "refuse") -> PreparedPrompt:
@@ -39,7 +41,7 @@ def prepare(processor: Processor, question: Question, context: int, overflow: st
         ids = processor.prompt_ids(turns)
     check_room(len(ids), visual, context)
     if question.picture is None:
-        return PreparedPrompt(PromptKey(tuple(ids)))
+        return PreparedPrompt(PromptKey(tuple(ids)), warnings=question.warnings)
     slots = processor.slots(question.prompts, question.picture.size)
     key = PromptKey(
         ids=tuple(ids),
@@ -48,7 +50,7 @@ def prepare(processor: Processor, question: Question, context: int, overflow: st
         image_length=config.image_length,
         marks_length=visual - config.image_length,
     )
-    return PreparedPrompt(key, question.picture.pixels, slots)
+    return PreparedPrompt(key, question.picture.pixels, slots, question.warnings)
 
 
 def check_room(text: int, visual: int, context: int) -> None:

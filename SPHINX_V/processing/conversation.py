@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from SPHINX_V.errors import PromptWarning, UsageError
+from SPHINX_V.errors import UsageError
 from SPHINX_V.prompts import Prompt, is_point
 
 SYSTEM = (
@@ -90,17 +89,17 @@ def named_marks(text: str) -> list[tuple[str, int]]:
     return list(dict.fromkeys((word, int(digits)) for word, digits in _NAMED_MARK.findall(text)))
 
 
-def warn_about_marks(turns: Sequence[Turn], prompts: Sequence[Prompt]) -> None:
-    """Warns of `<Region 4>` with three prompts, and of `<Mark n>` for a box or `<Region n>` for a point."""
+def misnamed_marks(turns: Sequence[Turn], prompts: Sequence[Prompt]) -> list[str]:
+    """A sentence for each name in a question that fits no prompt: `<Region 4>` with three of them, `<Mark n>` for a box
+    or `<Region n>` for a point."""
+    found = []
     for word, number in dict.fromkeys(named for turn in turns for named in named_marks(turn.question)):
         if not 1 <= number <= len(prompts):
-            message = f"the question names <{word} {number}>, but {len(prompts)} prompts are given."
+            found.append(f"the question names <{word} {number}>, but {len(prompts)} prompts are given.")
         elif is_point(prompts[number - 1]) != (word == "Mark"):
             right = "Mark" if is_point(prompts[number - 1]) else "Region"
             kind = type(prompts[number - 1]).__name__
-            message = (
+            found.append(
                 f"prompt {number} is a {kind}, which the model knows as <{right} {number}>, not <{word} {number}>."
             )
-        else:
-            continue
-        warnings.warn(message, PromptWarning, stacklevel=3)
+    return found

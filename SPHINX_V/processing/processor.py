@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import torch
 
 from SPHINX_V.config import SphinxVConfig
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import PromptWarning, UsageError
 from SPHINX_V.inputs import ModelInputs, PromptSlots
-from SPHINX_V.processing.conversation import Turn, as_turns, render, warn_about_marks
+from SPHINX_V.processing.conversation import Turn, as_turns, misnamed_marks, render
 from SPHINX_V.processing.image import SquareFrame, normalise
 from SPHINX_V.processing.slots import build_slots
 from SPHINX_V.processing.square import SquarePicture, source_of, square_of
 from SPHINX_V.processing.tokenizer import Tokenizer
-from SPHINX_V.prompts import Prompt, as_prompts
+from SPHINX_V.prompts import Prompt, as_prompts, check_prompts, overstepping
 
+MOST_WARNINGS = 16  # of one question, which may name thousands of marks
 IGNORE = 0  # label of positions that are no target; it is also <unk>, which is therefore never a target
 
 
@@ -35,11 +37,16 @@ class EncodedConversation:
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation whose last turn is open, with typed marks on a picture; checked, but not yet tensors."""
+    """A conversation whose last turn is open, with typed marks on a picture; checked, but not yet tensors.
+
+    `warnings` are sentences about what is legal but probably not meant. They are handed on and not raised here: who
+    answers many at a time must know which question each is about.
+    """
 
     turns: tuple[Turn, ...]
     prompts: tuple[Prompt, ...]
     picture: SquarePicture | None
+    warnings: tuple[str, ...] = ()
 
 
 class Processor:
@@ -52,8 +59,10 @@ class Processor:
     def __call__(
         self, image: Any = None, prompts: Iterable[Any] | None = None, turns: Iterable[Any] = ()
     ) -> ModelInputs:
-        """Inputs of one question; arguments and errors as of `question`."""
+        """Inputs of one question; arguments and errors as of `question`, whose warnings are raised (PromptWarning)."""
         question = self.question(image, prompts, turns)
+        for sentence in question.warnings:
+            warnings.warn(sentence, PromptWarning, stacklevel=2)
         ids = torch.tensor([self.prompt_ids(question.turns)])
         lengths = torch.tensor([ids.shape[1]])
         if question.picture is None:
@@ -81,12 +90,17 @@ class Processor:
                 "the last turn has its answer already; add a turn [question, None] for the model to answer."
             )
         marks = as_prompts(prompts)
-        warn_about_marks(conversation, marks)
-        if image is None:
-            if marks:
-                raise UsageError(f"{len(marks)} prompts are given without a picture to mark; give image=.")
-            return Question(conversation, (), None)
-        return Question(conversation, tuple(marks), (square or self.square)(image))
+        odd = misnamed_marks(conversation, marks)
+        picture = None
+        if image is not None:
+            picture = (square or self.square)(image)
+            check_prompts(marks, *picture.size, self.config.prompts.num_slots)
+            odd += overstepping(marks, *picture.size)
+        elif marks:
+            raise UsageError(f"{len(marks)} prompts are given without a picture to mark; give image=.")
+        if len(odd) > MOST_WARNINGS:
+            odd[MOST_WARNINGS:] = [f"{len(odd) - MOST_WARNINGS} more warnings of this kind are left out."]
+        return Question(conversation, marks, picture, tuple(odd))
 
     def square(self, image: Any) -> SquarePicture:
         """A picture (see `as_picture`) padded and resized, as the model sees it but for normalising."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from accessory.config import DataOptions
 from accessory.data.augment import item_generator, jitter_boxes
 from accessory.data.prepared import PreparedSource, prepare
-from accessory.data.source_items import PICTURE, TRUNCATED, slots_of
+from accessory.data.source_items import PICTURE, TRUNCATED
 from accessory.data.sources import BadItems, Entry
 from accessory.data.texts import Text
 from SPHINX_V.errors import ConfigError, DataError, UsageError
@@ -124,7 +124,7 @@ class RegionDataset:
             prompts = item.prompts
             if self.options.box_jitter:
                 prompts = jitter_boxes(prompts, *size, item_generator(self.seed, epoch, index))
-            slots = slots_of(self.processor, prompts, size)
+            slots = self.processor.slots(prompts, size)
         except (DataError, UsageError) as error:
             raise DataError(f"{item.where}: {error}") from None
         return Sample(ids, labels, pixels, slots, item.slot_pieces, item.label_pieces, index)

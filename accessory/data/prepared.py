@@ -84,6 +84,7 @@ def prepare(
     if bad.file is None:
         first = index_place(sources[0].path, options.index_dir)
         bad.file = first.with_name(f"{Path(options.config).name}.bad_items.jsonl")
+        bad.option = "data.index_dir"
     if is_builder:
         try:
             prepared = _build(sources, options, processor, bad)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +12,9 @@ from numpy.typing import NDArray
 from accessory.data.index import AnnotationFile
 from accessory.data.sources import Entry, LocatedSource
 from accessory.data.texts import Text, encode_text, fit_turns
-from SPHINX_V.errors import ConfigError, DataError, PromptWarning, UsageError
-from SPHINX_V.inputs import PromptSlots
+from SPHINX_V.errors import ConfigError, DataError, UsageError
 from SPHINX_V.processing.image import picture_size
 from SPHINX_V.processing.processor import Processor
-from SPHINX_V.prompts import Prompt
 
 PICTURE, TRUNCATED = 1, 2  # bits of `Findings.flags`
 _SIZES_KEPT = 1 << 16  # items about one picture stand near each other
@@ -100,7 +97,7 @@ class SourceItems:
             room = self._room(entry)
             if entry.picture is not None and self.check_pictures:
                 try:
-                    slots_of(self.processor, entry.annotation.prompts, sizes(entry.picture))
+                    self.processor.slots(entry.annotation.prompts, sizes(entry.picture))
                 except (DataError, UsageError) as error:
                     faults.append(Fault(number, f"{entry.where}: {error}", True))
                     continue
@@ -131,11 +128,3 @@ class SourceItems:
                 f"data.max_words is {self.max_words}, of which a picture takes {visual}; give more ({entry.where})."
             )
         return self.max_words - visual
-
-
-def slots_of(processor: Processor, prompts: Sequence[Prompt], size: tuple[int, int]) -> PromptSlots:
-    """As `Processor.slots`, without a word about marks that overstep the picture's edge."""
-    with warnings.catch_warnings():
-        # Annotations that overstep the edge by a rounding error are too many to warn of each.
-        warnings.simplefilter("ignore", PromptWarning)
-        return processor.slots(prompts, size)

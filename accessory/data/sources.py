@@ -75,11 +75,12 @@ class LocatedSource:
 class BadItems:
     """What `on_bad_sample: skip` leaves out: each item once (place and reason), however often it is met.
 
-    `file` takes the reasons, one JSON object a line; where it is None, the data set names one beside its index. `total`
-    are the items of the data set, of which `max_rate` may be bad.
+    `file` takes the reasons, one JSON object a line; where it is None, the data set names one beside its index.
+    `option` says where it lies. `total` are the items of the data set, of which `max_rate` may be bad.
     """
 
     file: Path | None = None
+    option: str = "output"
     places: dict[str, None] = field(default_factory=dict)
     total: int = 0
     max_rate: float = 1.0
@@ -115,7 +116,7 @@ class BadItems:
         except OSError as error:
             raise ConfigError(
                 f"{self.file}: cannot be written ({error.strerror}), and takes the reasons of bad items; name another"
-                " folder in data.index_dir."
+                f" folder in {self.option}, or remove what stands there."
             ) from None
 
     def summary(self, shown: int = 10) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accessory.serve.keys import in_address, is_loopback
 from SPHINX_V.errors import SphinxVError, UsageError
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.inference import add_model_flags, load_by_flags
@@ -31,16 +32,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="DIR", help="a released folder or one of ours"
     )
-    parser.add_argument("--sam", metavar="PATH", help="a SAM checkpoint: marks then show what they mean")
-    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this computer alone")
-    parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
+    parser.add_argument(
+        "--sam", metavar="PATH", help="a SAM checkpoint, so that marks show what they mean (default: none)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where to listen (default: %(default)s, this computer alone)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="0: any that is free (default: %(default)s)")
     add_model_flags(parser)
     return parser
 
 
 def serve(options: argparse.Namespace) -> None:
     """Runs until SIGINT or SIGTERM. Raises errors of our family for what the user can mend."""
-    from accessory.demos.app import LOCAL, build, gradio, launch
+    from accessory.demos.app import build, gradio, launch
     from accessory.demos.session import Sessions
 
     check_world(options.tensor_parallel)
@@ -54,7 +59,7 @@ def serve(options: argparse.Namespace) -> None:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         gradio()
-        _check_port(options.host, options.port)
+        options.port = free_port(options.host, options.port)
         segmenter = _segmenter(options)
     model = load_by_flags(options)
     engine = model.make_engine(EngineOptions(max_waiting=MOST_WAITING))
@@ -68,8 +73,8 @@ def serve(options: argparse.Namespace) -> None:
     page = build(engine, _shown(options, model, segmenter is not None), sessions, segmenter)
     try:
         launch(page, options.host, options.port)
-        print(f"SPHINX-V is at http://{options.host}:{options.port}/ (Ctrl+C ends it)", flush=True)
-        if options.host not in LOCAL:
+        print(f"SPHINX-V is at http://{in_address(options.host)}:{options.port}/ (Ctrl+C ends it)", flush=True)
+        if not is_loopback(options.host):
             print("Everybody who reaches this computer over the network can use it.", flush=True)
         _wait()
     finally:
@@ -92,15 +97,21 @@ def _shown(options: argparse.Namespace, model: SPHINX_V_Model, sam: bool) -> Sho
     )
 
 
-def _check_port(host: str, port: int) -> None:
-    """Now, and not when minutes have been spent on loading the model."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"port {port} of {host} cannot be used ({error}); give another with --port.") from None
+def free_port(host: str, port: int) -> int:
+    """The port, or one that is free where it is 0. Raises UsageError where it cannot be used: now, and not when minutes
+    have been spent on loading the model."""
+    if not 0 <= port < 65536:
+        raise UsageError(f"--port is {port}; give a number from 0 to 65535.")
+    for name in (host.strip("[]"), "127.0.0.1"):  # Gradio wants it to be free there, too
+        try:
+            family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+                port = trial.getsockname()[1]
+        except OSError as error:
+            raise UsageError(f"port {port} of {name} cannot be used ({error}); give another with --port.") from None
+    return port
 
 
 def _segmenter(options: argparse.Namespace) -> Any:

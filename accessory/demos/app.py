@@ -13,10 +13,10 @@ from accessory.demos.examples import examples
 from accessory.demos.guard import MOST_BODY, Guard
 from accessory.demos.session import Sessions
 from accessory.page.resources import resource
+from accessory.serve.keys import in_address, is_loopback
 from SPHINX_V.errors import SphinxVError, UsageError
 from SPHINX_V.generation.engine import Engine
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
 _CANVAS = ("marks", "view", "paint", "masks", "toolbar", "gestures", "keyboard", "canvas")
 _PAGE = ("dom", "wire", "mentions", "files", "chat", "composer", "picture", "segments", "studio")
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "Arial", "sans-serif")
@@ -88,13 +88,12 @@ def launch(page: Any, host: str, port: int, **options: Any) -> Any:
     from starlette.middleware import Middleware
 
     gr = gradio()
-    hosts = frozenset({"127.0.0.1", "localhost", "[::1]"}) if host in LOCAL else None
     base = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(
         body_background_fill="#f6f5f1", body_background_fill_dark="#14181d", body_text_color="#1c2430",
         body_text_color_dark="#e7eaee",
     )  # fmt: skip
     return page.launch(
-        server_name=host,
+        server_name=in_address(host),
         server_port=port,
         share=False,
         prevent_thread_lock=True,
@@ -108,7 +107,7 @@ def launch(page: Any, host: str, port: int, **options: Any) -> Any:
         mcp_server=False,
         enable_monitoring=False,
         max_file_size=MOST_BODY,
-        app_kwargs={"middleware": [Middleware(Guard, hosts=hosts)], "docs_url": None, "redoc_url": None},
+        app_kwargs={"middleware": [Middleware(Guard, local=is_loopback(host))], "docs_url": None, "redoc_url": None},
         **options,
     )
 

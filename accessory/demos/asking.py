@@ -49,7 +49,8 @@ def read_request(value: Any, session: Session, slots: int) -> Request:
 
 async def answer_states(engine: Engine, request: Request, session: Session) -> AsyncIterator[State]:
     """What the page is shown, each state complete in itself: `{"place": n}` while the question waits, `{"text": …}` so
-    far, at last `{"text", "done": true, "finish", "tokens"}`. Leaving it early ends the answer.
+    far, at last `{"text", "done": true, "finish", "tokens"}`. Each has `"warnings"`: what in the question is probably
+    not meant, a sentence each. Leaving it early ends the answer.
 
     Raises errors of our family. One answer is written per session: an earlier one ends.
     """
@@ -61,15 +62,16 @@ async def answer_states(engine: Engine, request: Request, session: Session) -> A
     reader = threading.Thread(target=_read, args=(stream, asyncio.get_running_loop(), pieces), daemon=True)
     reader.start()
     text, place = "", None
+    told = {"warnings": list(stream.warnings)}
     try:
-        yield {"text": ""}
+        yield {"text": "", **told}
         while True:
             try:
                 piece = await asyncio.wait_for(pieces.get(), _LOOK)
             except asyncio.TimeoutError:
                 if stream.place != place:
                     place = stream.place
-                    yield {"text": text} if place is None else {"place": place}
+                    yield {"text": text, **told} if place is None else {"place": place, **told}
                 continue
             while isinstance(piece, str):  # all that is there in one state
                 text += piece
@@ -80,10 +82,10 @@ async def answer_states(engine: Engine, request: Request, session: Session) -> A
                 raise piece
             if piece is None:
                 break
-            yield {"text": text}
+            yield {"text": text, **told}
             await asyncio.sleep(_FRAME)
         answer = stream.answer()
-        yield {"text": answer.text, "done": True, "finish": answer.finish, "tokens": len(answer.ids)}
+        yield {"text": answer.text, "done": True, "finish": answer.finish, "tokens": len(answer.ids), **told}
     finally:
         stream.cancel()
         if session.stream is stream:

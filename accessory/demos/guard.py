@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from accessory.serve.keys import is_local_name
+
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -26,25 +28,21 @@ _UPLOAD = "/gradio_api/upload"  # which writes files; our page sends pictures in
 
 
 class Guard:
-    """An ASGI middleware. `hosts`: the names by which the server may be called, or None for any. They keep out pages
-    elsewhere whose name was made to point here (DNS rebinding), and those that send their visitors' browsers here."""
+    """An ASGI middleware. `local`: the server is this machine's alone, and called by its names only. That keeps out
+    pages elsewhere whose name was made to point here (DNS rebinding), and those that send their visitors' browsers."""
 
-    def __init__(self, app: App, hosts: frozenset[str] | None = None, most_body: int = MOST_BODY) -> None:
-        self._app, self._hosts, self._most = app, hosts, most_body
+    def __init__(self, app: App, local: bool = False, most_body: int = MOST_BODY) -> None:
+        self._app, self._local, self._most = app, local, most_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
+        if self._local and not is_local_name(headers.get(b"host")):
             await _refuse(send, 421, "This address is not one of this server's; open the one that it printed.")
             return
-        if (
-            self._hosts is not None
-            and b"origin" in headers
-            and _name(_authority(headers[b"origin"])) not in self._hosts
-        ):
+        if self._local and b"origin" in headers and not is_local_name(_authority(headers[b"origin"])):
             await _refuse(send, 403, "Another page may not ask in its visitor's name.")
             return
         if scope["path"].rstrip("/") == _UPLOAD:
@@ -81,12 +79,6 @@ def _with_headers(send: Send) -> Send:
 def _authority(origin: bytes) -> bytes:
     """Host and port of an Origin header, which is `null` for pages that want to hide theirs."""
     return origin.rpartition(b"//")[2]
-
-
-def _name(host: bytes) -> str:
-    """The name in a Host header, without its port."""
-    text = host.decode("latin-1").lower()
-    return text[: text.rfind("]") + 1] if text.startswith("[") else text.partition(":")[0]
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from accessory.eval.predictions import Prediction
 from accessory.eval.registry import Roots
 from accessory.eval.scoring import Answered
 from accessory.eval.suites.judged import ItemJudgement, SuiteJudgement
-from SPHINX_V.errors import PromptWarning, UsageError
+from SPHINX_V.errors import UsageError
 
 ENDING = ".judged.jsonl"
 CACHE = "judge_cache.jsonl"
@@ -43,8 +42,7 @@ def judge_all(answered: Sequence[Answered], roots: Roots, options: JudgeOptions,
     verdicts: Verdicts = {}
     cache = folder / CACHE if options.cache is None else Path(options.cache)
     total = sum(len(cases) for _, _, cases in todo)
-    with warnings.catch_warnings(), ReplyStore(cache) as store, tqdm(total=total, unit="case", disable=None) as bar:
-        warnings.simplefilter("ignore", PromptWarning)  # `load.oddities` has told of them
+    with ReplyStore(cache) as store, tqdm(total=total, unit="case", disable=None) as bar:
         for one, protocol, cases in todo:
             name = one.suite if one.control == "none" else f"{one.suite}.{one.control}"
             done, _ = judge_cases(cases, protocol, store, folder / f"{name}{ENDING}", lambda _: bar.update())

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 from accessory.eval import forms
 from accessory.eval.items import BenchmarkItem, read_items
 from accessory.eval.registry import Roots, SuiteEntry
-from SPHINX_V.errors import PromptWarning
-from SPHINX_V.processing.conversation import as_turns, warn_about_marks
+from SPHINX_V.processing.conversation import as_turns, misnamed_marks
 from SPHINX_V.processing.image import picture_size
-from SPHINX_V.prompts import check_prompts
+from SPHINX_V.prompts import overstepping
 
 
 def load_items(name: str, entry: SuiteEntry, roots: Roots) -> list[BenchmarkItem]:
-    """The items of suite `name`, put as the suite asks them. Raises DataError as the readers of files do.
-
-    What is odd but legal is not warned of item by item; `oddities` has it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PromptWarning)
-        items = _read(name, entry, roots)
+    """The items of suite `name`, put as the suite asks them. Raises DataError as the readers of files do."""
+    items = _read(name, entry, roots)
     return [replace(item, dataset=name, question=entry.prompt.replace("{question}", item.question)) for item in items]
 
 
@@ -44,9 +37,7 @@ def oddities(items: Sequence[BenchmarkItem]) -> list[str]:
     for item in items:
         if item.fault:
             continue
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", PromptWarning)
-            warn_about_marks(as_turns([[item.question, None]]), item.prompts)
-            check_prompts(item.prompts, *picture_size(item.picture), max_prompts=len(item.prompts))
-        found += [f"question {item.question_id}: {one.message}" for one in caught]
+        sentences = misnamed_marks(as_turns([[item.question, None]]), item.prompts)
+        sentences += overstepping(item.prompts, *picture_size(item.picture))
+        found += [f"question {item.question_id}: {sentence}" for sentence in sentences]
     return found

@@ -94,7 +94,7 @@ def create_app(service: Service) -> App:
         """The one model that is served."""
         return Json({"object": "list", "data": [model]})
 
-    @app.get("/v1/models/{name}", **description.ONE_MODEL)
+    @app.get("/v1/models/{name:path}", **description.ONE_MODEL)  # a name may hold a slash
     async def one_model(name: str) -> Response:
         """The model of this name."""
         if name != service.options.model_name:

@@ -22,7 +22,7 @@ from SPHINX_V.prompts import Prompt, is_point
 
 _MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 _TIMEOUT = 600.0
-_DONE = "[DONE]"
+_DONE = b"[DONE]"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +85,10 @@ def _mark(prompt: Prompt) -> dict[str, Any]:
 
 def _key(options: argparse.Namespace) -> str | None:
     if not options.api_key_file:
-        return os.environ.get("SPHINX_V_API_KEY")
+        key = os.environ.get("SPHINX_V_API_KEY", "").strip()
+        if not key.isascii() or len(key.split()) > 1:
+            raise UsageError("$SPHINX_V_API_KEY holds spaces or signs that no key has; give the key alone.")
+        return key or None
     try:
         lines = Path(options.api_key_file).read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -99,35 +102,54 @@ def _key(options: argparse.Namespace) -> str | None:
 def ask(url: str, body: dict[str, Any], key: str | None = None) -> Iterator[dict[str, Any]]:
     """What the server says: one completion, or the chunks of a stream. Raises UsageError with the server's sentence, or
     why it cannot be reached."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--url is {url!r}; give an address like http://127.0.0.1:8000/v1.")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection, path = _connection(url)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     try:
-        connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT)
         try:
-            connection.request("POST", f"{parts.path.rstrip('/')}/chat/completions", json.dumps(body), headers)
+            connection.request("POST", path, json.dumps(body), headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise UsageError(f"{response.status} from {url}: {_sentence(response.read())}")
             if response.headers.get_content_type() != "text/event-stream":
-                yield json.loads(response.read())
+                yield _said(response.read(), url)
                 return
             for line in response:
-                event = line.decode("utf-8").strip().removeprefix("data:").strip()
-                if event == _DONE:
-                    return
                 if line.startswith(b"data:"):
-                    found = json.loads(event)
-                    if "error" in found:
-                        raise UsageError(f"{url}: {found['error']['message']}")
-                    yield found
+                    event = line.removeprefix(b"data:").strip()
+                    if event == _DONE:
+                        return
+                    yield _said(event, url)
             raise UsageError(f"{url}: the answer ended early; ask again.")
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
         raise UsageError(f"{url} does not answer ({error}); is a server running there?") from None
+
+
+def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and the path of questions there. Raises UsageError for what is no address."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port or an IPv6 address that is none
+        parts, host, port = None, None, None
+    if parts is None or parts.scheme not in ("http", "https") or not host:
+        raise UsageError(f"--url is {url!r}; give an address like http://127.0.0.1:8000/v1.")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(host, port, timeout=_TIMEOUT), f"{parts.path.rstrip('/')}/chat/completions"
+
+
+def _said(data: bytes, url: str) -> dict[str, Any]:
+    """One object that the server says. Raises UsageError for an error, and for what no such server says."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and "error" in found:
+        raise UsageError(f"{url}: {_sentence(data)}")
+    if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+        raise UsageError(f"{url} says {data[:60]!r}, which is no answer; give the address of a server, such as …/v1.")
+    return found
 
 
 def _sentence(data: bytes) -> str:
@@ -145,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.json:
                 print(json.dumps(said, ensure_ascii=False), flush=True)
                 continue
+            for sentence in said.get("warnings", ()):
+                print(f"warning: {sentence}", file=sys.stderr, flush=True)
             for choice in said["choices"]:
                 text = choice["delta"].get("content", "") if options.stream else choice["message"]["content"]
                 print(text, end="", flush=True)

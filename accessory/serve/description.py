@@ -92,6 +92,13 @@ _COMPLETION = {
             },
             "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
         },
+        "warnings": {
+            "type": "array",
+            "description": "What in the question is probably not meant, a sentence each; absent where there is nothing."
+            " Of a stream it is in the first chunk.",
+            "items": {"type": "string"},
+            "minItems": 1,
+        },
     },
     "required": ["id", "object", "created", "model", "choices", "usage"],
 }

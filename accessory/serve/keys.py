@@ -13,7 +13,6 @@ from accessory.serve.errors import ApiError
 from SPHINX_V.errors import ConfigError, UsageError
 
 _FEWEST_CHARACTERS = 16
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Keys:
@@ -86,6 +85,11 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def in_address(host: str) -> str:
+    """The host as an address has it: one of IPv6 in brackets."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
+
+
 def check_host(host: str, keys: Keys, open_to_all: bool = False) -> None:
     """Raises UsageError for a server without keys that other machines reach."""
     if not keys and not open_to_all and not is_loopback(host):
@@ -97,8 +101,6 @@ def check_host(host: str, keys: Keys, open_to_all: bool = False) -> None:
 
 def is_local_name(host: bytes | None) -> bool:
     """Does a Host header name this machine? A page on the web can make its own name lead here, and a browser then
-    sends that name."""
-    name = (host or b"").decode("latin-1").lower()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]" in _LOCAL_NAMES
-    return name.partition(":")[0] in _LOCAL_NAMES
+    sends that name; what an address in digits means, nobody can change."""
+    name = (host or b"").decode("latin-1")
+    return is_loopback(name.partition("]")[0] if name.startswith("[") else name.partition(":")[0])

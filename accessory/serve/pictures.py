@@ -30,13 +30,13 @@ def picture_from_bytes(data: bytes, name: str = "picture") -> Image.Image:
 
 
 def picture_from_data_uri(uri: str, name: str = "picture") -> Image.Image:
-    """The picture in `data:image/png;base64,…`; also image/jpeg and image/webp.
+    """The picture in `data:image/png;base64,…`; also image/jpeg, which many call image/jpg, and image/webp.
 
     Raises UsageError for another kind of address or text that is not base64, else as `picture_from_bytes`.
     """
     head, comma, body = uri.partition(",")
     words = head[:100].lower().removeprefix("data:").split(";")
-    if not head[:5].lower() == "data:" or not comma or words[-1] != "base64" or words[0] not in _TYPES:
+    if not head[:5].lower() == "data:" or not comma or words[-1] != "base64" or words[0] not in (*_TYPES, "image/jpg"):
         raise UsageError(
             f"{name}: the address begins with {uri[:30]!r}; give data:TYPE;base64,… with {', '.join(_TYPES)}."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accessory.serve.errors import to_json
@@ -18,12 +18,15 @@ _REASONS = {"stop": "stop", "eos": "stop", "length": "length", "timeout": "lengt
 
 
 class Reply:
-    """The fixed part of all that is said about one question."""
+    """The fixed part of all that is said about one question. `warnings` are known before its answer is, so of a stream
+    they stand in the first chunk; where there are none, so that nobody who knows OpenAI's form alone sees another one,
+    there is no such field."""
 
-    def __init__(self, model: str, with_logprobs: bool, with_usage: bool = False) -> None:
+    def __init__(self, model: str, with_logprobs: bool, with_usage: bool = False, warnings: Sequence[str] = ()) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self._head = {"id": self.id, "created": int(time.time()), "model": model}
         self._with_logprobs, self._with_usage = with_logprobs, with_usage
+        self._warnings = {"warnings": list(warnings)} if warnings else {}
 
     def completion(self, answers: Sequence[Answer]) -> dict[str, Any]:
         choices = [
@@ -35,10 +38,12 @@ class Reply:
             }
             for index, answer in enumerate(answers)
         ]
-        return {**self._head, "object": "chat.completion", "choices": choices, "usage": usage(answers)}
+        body = {**self._head, "object": "chat.completion", "choices": choices, "usage": usage(answers)}
+        return {**body, **self._warnings}
 
     def first(self, choice: int) -> bytes:
-        return self._chunk(choice, {"role": "assistant", "content": ""})
+        more = self._warnings if choice == 0 else {}
+        return self._chunk(choice, {"role": "assistant", "content": ""}, more=more)
 
     def piece(self, choice: int, text: str, tokens: Sequence[TokenLogprob] = ()) -> bytes:
         return self._chunk(choice, {"content": text}, tokens)
@@ -52,11 +57,16 @@ class Reply:
         return self._event({"choices": [], "usage": usage(answers)}) if self._with_usage else b""
 
     def _chunk(
-        self, choice: int, delta: dict[str, str], tokens: Sequence[TokenLogprob] = (), reason: str | None = None
+        self,
+        choice: int,
+        delta: dict[str, str],
+        tokens: Sequence[TokenLogprob] = (),
+        reason: str | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> bytes:
         logprobs = self._logprobs(tokens) if tokens else None
         body = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return self._event({"choices": [body], **({"usage": None} if self._with_usage else {})})
+        return self._event({"choices": [body], **({"usage": None} if self._with_usage else {}), **(more or {})})
 
     def _event(self, body: dict[str, Any]) -> bytes:
         return b"data: %s\n\n" % to_json({**self._head, "object": "chat.completion.chunk", **body})

@@ -195,21 +195,25 @@ def _free(name: str) -> list[Any]:
 def _first_of(error: ValidationError) -> ApiError:
     """The complaint that lies deepest: of a choice of forms, it is about the one that was meant."""
     found = max(error.errors(include_url=False, include_context=False), key=lambda one: len(one["loc"]))
-    names = [part for part in found["loc"] if not (isinstance(part, str) and _is_a_form(part))]
+    names = [part for part, before in zip(found["loc"], (None, *found["loc"])) if not _is_a_form(part, before)]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{str(part)[:64]}" for part in names).lstrip(".")
     message = found["msg"][:300]
     return ApiError(f"{where}: {message}; got {_short(found['input'])}.", param=where or None, code="invalid_value")
 
 
-def _is_a_form(part: str) -> bool:
-    """pydantic names the form that it tried, such as `list[…]` or a part's type, between the fields."""
-    return part in ("str", "constrained-str", "text", "image_url", "visual_prompt") or "[" in part
+def _is_a_form(part: int | str, before: int | str | None) -> bool:
+    """pydantic names the form that it tried between the fields: `list[…]` or, after a part's number, its type."""
+    if isinstance(part, int):
+        return False
+    if part in ("text", "image_url", "visual_prompt"):
+        return isinstance(before, int)
+    return part in ("str", "constrained-str") or "[" in part
 
 
 def _short(value: Any) -> str:
     """A value as an error shows it, of bounded length and cost."""
     if isinstance(value, (list, dict)):
-        return f"a {'list' if isinstance(value, list) else 'object'} of {len(value)}"
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     if isinstance(value, int) and not -(10**18) < value < 10**18:
         return "a number of many digits"
     text = repr(value[:_SHOWN] if isinstance(value, str) else value)

@@ -34,7 +34,7 @@ class Question:
     def __init__(self, asked: ChatRequest, watch: Watch, gone: asyncio.Task[None], arrived: float, model: str) -> None:
         self.asked, self.watch, self.gone, self.arrived = asked, watch, gone, arrived
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        self.reply = Reply(model, asked.logprobs, with_usage)
+        self.reply = Reply(model, asked.logprobs, with_usage, watch.streams[0].warnings)
         self.shown_any = False
         gone.add_done_callback(lambda _: watch.news.set())
 

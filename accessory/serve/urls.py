@@ -178,7 +178,10 @@ def fetch(url: str, rules: UrlRules) -> bytes:
         found = _get(url, place, rules.resolve(place), end, rules)
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        try:
+            url = urljoin(url, found)
+        except ValueError:
+            raise _failed(f"it leads to {found[:80]!r}, which is no address") from None
     raise _failed(f"it leads on more than {rules.redirects} times")
 
 

@@ -10,6 +10,8 @@ from accessory.data.sources import DataConfig
 from tests.house.repo import ROOT
 
 FOLDER = ROOT / "accessory" / "configs" / "data"
+POINTS = {"lvis", "vg", "ade20k", "cocostuff_10k", "cocostuff_164k", "pascal_context"}
+SCREENS = ("general", "google_apps", "install", "single", "web_shopping")
 STAGES = {"vp_pretrain": "stage_1_pre-training", "vp_finetune": "stage_2_fine-tuning"}
 
 
@@ -37,8 +39,24 @@ def test_a_root_is_written_once_and_told_of(stage):
         assert len(re.findall(rf"^    root: &\w+ {re.escape(root)}$", text, re.M)) == 1
 
 
-def test_guessed_names_are_marked(stage):
+def test_guessed_paths_are_marked_and_no_others(stage):
     marked = re.findall(r"- path: (\S+)  # \?", (FOLDER / f"{stage}.yaml").read_text(encoding="utf-8"))
-    seen = [source.path.rsplit("/", 1)[1] for source in sources(stage) if source.path not in marked]
-    # From the published repository's own configurations.
-    assert {"vp_pretrain": "LVIS_point2label.json", "vp_finetune": "VG_region_brief_caption.json"}[stage] in seen
+    believed = {source.path.rsplit("/", 1)[1] for source in sources(stage) if source.path not in marked}
+    # From the published repository's own configurations and from public code that reads the published files.
+    seen = {
+        "vp_pretrain": ["LVIS_point2label.json", "cocostuff_164k_point2label.json"],
+        "vp_finetune": [
+            "VG_region_brief_caption.json",
+            *(f"gpt4v_{name}_QA_point.json" for name in ("lvis", "vg")),
+            *(f"gpt4v_{name}_detailed_caption_point.json" for name in POINTS),
+            *(f"gpt4v_android_{name}_detailed_caption_bbox.json" for name in SCREENS),
+        ],
+    }
+    assert set(seen[stage]) <= believed
+
+
+def test_names_that_were_seen_stand_where_only_the_folder_is_a_guess():
+    listed = {source.path.rsplit("/", 1)[1] for source in sources("vp_finetune")}
+    captions = {f"gpt4v_{name}_brief_caption_point.json" for name in POINTS - {"pascal_context"}}
+    captions |= {"Flicker30K_multi_points_to_caption.json", "OpenPsgGCG_train_multi_points_to_caption.json"}
+    assert captions <= listed

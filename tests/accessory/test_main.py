@@ -142,6 +142,30 @@ def test_a_run_that_diverges_stops_with_its_state_and_leaves_no_checkpoint(tmp_p
     assert (tmp_path / "out" / "states" / "step-00000004").is_dir()
 
 
+def test_a_run_that_diverges_writes_down_the_bad_items_it_met(tmp_path, capsys):
+    config = broken(tmp_path, [talk("What?", "A dot.", image="late.png"), *MIXED[:3]])
+    overrides = ["train.lr=1e30", "train.warmup_epochs=0", "train.max_skipped=0", "train.max_steps=9"]
+    code, _, error = told(capsys, "--config", config, *overrides)
+    assert code == 2
+    assert "DivergedError: step 2: " in error, "both steps of the first epoch have run, so the item was met"
+    (line,) = (tmp_path / "out" / "bad_items.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["reason"].startswith(f"{tmp_path / 'late.png'}: cannot be decoded")
+
+
+def test_where_reasons_cannot_be_written_the_option_that_places_them_is_named(tmp_path, capsys):
+    config = write_run(tmp_path, write_data(tmp_path, [MIXED[0], BAD]), preset=True, max_steps=1)
+    skip = ["data.on_bad_sample=skip", "data.max_bad_rate=1"]
+    (tmp_path / "out" / "bad_items.jsonl").mkdir(parents=True)
+    code, _, error = told(capsys, "--config", config, *skip)
+    assert code == 2
+    assert error.startswith(f"ConfigError: {tmp_path / 'out' / 'bad_items.jsonl'}: cannot be written (Is a directory)")
+    assert "name another folder in output, or" in error
+    (tmp_path / ".sphinx_v_index" / "data.yaml.bad_items.jsonl").mkdir()
+    code, _, error = told(capsys, "--config", config, "--dry_run", *skip)
+    assert code == 2
+    assert "name another folder in data.index_dir, or" in error
+
+
 def test_numbers_are_looked_at_now_and_then_and_are_those_of_every_step(tmp_path):
     config = write_run(tmp_path, write_data(tmp_path, MIXED), max_steps=5, warmup_epochs=0)
     each = run(config)

@@ -206,7 +206,7 @@ def test_what_is_not_finite_in_a_row_does_not_reach_the_next_request_there(
     with pytest.raises(AnswerError):
         engine.submit(Request([[bad, None]])).answer()
     with pytest.raises(AnswerError, match="log-probability of 'no' is not finite"):
-        likelihoods(engine, golden_processor, [[bad, None]], ["no"])
+        likelihoods(engine, golden_processor, golden_processor.question(turns=[[bad, None]]), ["no"])
     short, long = engine.submit(HELLO), engine.submit(mixed[2])
     assert short.answer().ids == alone(golden_model, golden_processor, HELLO).ids
     assert long.answer().ids == alone(golden_model, golden_processor, mixed[2]).ids

@@ -11,7 +11,7 @@ from PIL import Image
 from SPHINX_V.config import tiny
 from SPHINX_V.errors import DataError, PromptWarning, UsageError
 from SPHINX_V.processing.conversation import Turn, as_turns
-from SPHINX_V.processing.processor import IGNORE, Processor
+from SPHINX_V.processing.processor import IGNORE, MOST_WARNINGS, Processor
 from SPHINX_V.prompts import Box, Point
 
 PICTURE = Image.new("RGB", (100, 50), (255, 0, 0))
@@ -199,6 +199,23 @@ def test_names_that_fit_no_mark_are_warned_of(golden_processor):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         golden_processor(PICTURE, [[1, 2, 3, 4]], QUESTION)
+
+
+def test_a_question_hands_on_what_is_odd_and_raises_no_warning(golden_processor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = golden_processor.question(PICTURE, [[90, 2, 30, 4]], [["What is <Region 4>?", None]])
+    naming, place = found.warnings
+    assert "<Region 4>, but 1 prompts" in naming
+    assert "reaches outside the picture of 100×50" in place
+    assert golden_processor.question(PICTURE, [[1, 2, 3, 4]], QUESTION).warnings == ()
+
+
+def test_a_question_that_names_thousands_of_marks_is_warned_of_in_a_few_sentences(golden_processor):
+    names = " ".join(f"<Region {number}>" for number in range(1, 3001))
+    found = golden_processor.question(PICTURE, [[1, 2, 3, 4]], [[names, None]])
+    assert len(found.warnings) == MOST_WARNINGS + 1
+    assert found.warnings[-1] == f"{2999 - MOST_WARNINGS} more warnings of this kind are left out."
 
 
 def test_an_open_turn_and_its_answer_share_their_beginning(golden_processor):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from accessory.data.annotation import Annotation, parse_annotation
 from accessory.data.labels import parse_labels, task_of
-from SPHINX_V.errors import DataError, PromptWarning, UsageError
+from SPHINX_V.errors import DataError, UsageError
 from SPHINX_V.processing.conversation import named_marks
 from SPHINX_V.prompts import Prompt, check_prompts, is_point
 
@@ -79,9 +78,7 @@ def outside(prompts: Sequence[Prompt], size: tuple[int, int], tolerance: float) 
         over = max(-x0, -y0, x1 - size[0], y1 - size[1])
         refused = ""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PromptWarning)
-                check_prompts([prompt], *size, max_prompts=1)
+            check_prompts([prompt], *size, max_prompts=1)
         except UsageError:
             refused = "wholly "
         if refused or over > tolerance:

@@ -76,8 +76,9 @@
 
     /** A turn that waits for its answer; `alone`: without what was said before. `answer` is given for one from a file. */
     add(question, marks, alone, answer = null) {
-      const turn = { question, marks: structuredClone(marks), alone, answer, again: 0, element: null };
+      const turn = { question, marks: structuredClone(marks), alone, answer, again: 0, warnings: [], element: null };
       turn.asked = demo.make("p", { class: "sx-asked" });
+      turn.odd = demo.make("div", { class: "sx-odd", hidden: "" });
       turn.text = demo.make("p", { class: "sx-text" });
       turn.note = demo.make("span", { class: "sx-note" });
       turn.acts = demo.make("span", { class: "sx-acts" },
@@ -85,6 +86,7 @@
         demo.button("Copy", { class: "sx-link", title: "Copy the answer" }, () => this.copy(turn)));
       turn.element = demo.make("li", { class: "sx-turn" },
         demo.make("div", { class: "sx-you" }, demo.make("span", { class: "sx-hidden" }, "You: "), turn.asked),
+        turn.odd,
         demo.make("div", { class: "sx-model-says" }, demo.make("span", { class: "sx-hidden" }, "SPHINX-V: "), turn.text,
           demo.make("p", { class: "sx-under" }, turn.note, turn.acts)));
       this.write(turn.asked, question, turn);
@@ -101,12 +103,24 @@
       turn.element.classList.remove("sx-failed");
       turn.element.classList.add("sx-writing");
       turn.text.textContent = "";
+      this.doubt(turn, []);
       turn.note.textContent = "Looking …";
       turn.acts.hidden = true;
       this.follow(true);
     }
 
-    progress(turn, { text, place }) {
+    /** Sentences about what in the question is probably not meant; those of the turns that it stands on are told there. */
+    doubt(turn, warnings) {
+      turn.warnings = warnings;
+      const before = turn.alone ? [] : this.standing(turn.marks).filter((each) => each !== turn);
+      const told = before.flatMap((each) => each.warnings);
+      const news = warnings.filter((sentence) => !told.includes(sentence));
+      turn.odd.replaceChildren(...news.map((sentence) => demo.make("p", {}, sentence)));
+      turn.odd.hidden = !news.length;
+    }
+
+    progress(turn, { text, place, warnings }) {
+      this.doubt(turn, warnings);
       if (place) turn.note.textContent = `Waiting: number ${place} in the queue`;
       else if (text) turn.note.textContent = "Writing …";
       if (text) this.write(turn.text, text, turn);
@@ -120,7 +134,7 @@
       const facts = [tokens === undefined ? "" : `${tokens} tokens`, turn.alone ? "asked alone" : "", ENDS[finish]];
       turn.note.textContent = facts.filter(Boolean).join(", ");
       this.rest(turn);
-      if (tokens !== undefined) this.spoken.textContent = `Answer: ${text}`;
+      if (tokens !== undefined) this.spoken.textContent = [turn.odd.innerText, `Answer: ${text}`].filter(Boolean).join("\n");
     }
 
     fail(turn, error) {

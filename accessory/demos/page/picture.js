@@ -73,14 +73,13 @@
       return this.wire.call("open_picture", { name, source: await demo.dataUri(blob) });
     }
 
-    /** Does something with the server's name of the picture; where the server has forgotten it, it gets it again. */
+    /** Does something with the server's name of the picture, or null; what the server has forgotten it gets again. */
     async use(action) {
-      if (!this.blob) return action(null);
       try {
         return await action(this.identity);
       } catch (error) {
         if (!error.lost) throw error;
-        this.identity = (await this.send(this.blob, this.name)).picture;
+        if (this.blob) this.identity = (await this.send(this.blob, this.name)).picture;
         return action(this.identity);
       }
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from accessory.eval.judge.request import Reply
 from accessory.eval.judge.run import judge_cases
 from accessory.eval.judge.scores import summarise, table
 from accessory.eval.judge.store import ReplyStore
-from SPHINX_V.errors import PromptWarning, SphinxVError, UsageError
+from SPHINX_V.errors import SphinxVError, UsageError
 
 _SHOWN = 10  # failures that are listed
 
@@ -177,12 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where a case has failed or none has a score; 2 with one line for what the user can mend."""
     given = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PromptWarning)  # inference has said it
-            if not given.table:
-                return _judge(given)
-            print(table(summarise([one for path in given.predictions for one in read_judgements(Path(path))])), end="")
-            return 0
+        if not given.table:
+            return _judge(given)
+        print(table(summarise([one for path in given.predictions for one in read_judgements(Path(path))])), end="")
+        return 0
     except SphinxVError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -154,6 +154,16 @@ def test_a_forgotten_session_is_begun_again_without_the_reader_noticing(open_stu
     assert studio.answer(1) == said
 
 
+def test_a_forgotten_session_is_begun_again_for_a_question_without_a_picture(open_studio, demo):
+    studio = open_studio()
+    studio.set(temperature=0, max_gen_len=4)
+    said = studio.ask("Why?")
+    demo.sessions.close_all()
+    studio.turn(1).get_by_role("button", name="Again").click()
+    studio.turn(1).locator(".sx-acts").wait_for(state="hidden", timeout=PATIENCE)
+    assert studio.answer(1) == said
+
+
 def test_a_closed_page_leaves_nothing_behind(open_studio, demo):
     studio = open_studio()
     studio.open((800, 600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -102,6 +103,19 @@ def test_who_waits_is_told_the_place_in_the_queue(open_studio, talker):
         assert studio.answer(1) == studio.ask("Speak")
     two.answer(1)
     expect(two.turn(1).locator(".sx-note")).to_contain_text("stopped")
+
+
+def test_what_is_probably_not_meant_is_said_below_the_question(open_studio):
+    studio = open_studio()
+    draw_two(studio)
+    odd = studio.turn(1).locator(".sx-odd")
+    studio.ask("What is <Region 4>?")
+    expect(odd).to_have_text("the question names <Region 4>, but 2 prompts are given.")
+    expect(studio.page.locator(".sx-spoken")).to_contain_text("but 2 prompts are given.")
+    studio.ask("What is <Region 2>?")
+    assert studio.turn(2).locator(".sx-odd").is_hidden()  # the first question is part of what is asked, but told
+    studio.ask("What is <Mark 2>?")
+    expect(studio.turn(3).locator(".sx-odd")).to_have_text(re.compile("^prompt 2 is a Box, .*not <Mark 2>"))
 
 
 def test_names_of_marks_are_buttons_and_everything_else_is_text(open_studio):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from accessory.demos.__main__ import main
+from accessory.demos.__main__ import free_port, main
 from accessory.demos.asking import MOST_CHARACTERS, read_request
 from accessory.demos.calls import Calls
 from accessory.demos.examples import examples
@@ -221,19 +221,24 @@ def test_every_answer_forbids_the_browser_to_ask_elsewhere():
 
 @pytest.mark.parametrize(
     "host, status",
-    [(b"127.0.0.1:7860", 200), (b"localhost", 200), (b"[::1]:7860", 200), (b"evil.example", 421), (b"", 421)],
+    [
+        (b"127.0.0.1:7860", 200),
+        (b"127.0.0.2:7860", 200),
+        (b"localhost", 200),
+        (b"[::1]:7860", 200),
+        (b"evil.example", 421),
+        (b"", 421),
+    ],
 )
 def test_only_our_own_names_are_answered(host, status):
-    hosts = frozenset({"127.0.0.1", "localhost", "[::1]"})
-    assert answered(headers=[(b"host", host)], hosts=hosts)[0] == status
+    assert answered(headers=[(b"host", host)], local=True)[0] == status
 
 
 @pytest.mark.parametrize(
     "origin, status", [(b"http://127.0.0.1:7860", 200), (b"https://evil.example", 403), (b"null", 403)]
 )
 def test_pages_elsewhere_cannot_ask_through_their_visitors(origin, status):
-    hosts = frozenset({"127.0.0.1"})
-    assert answered(headers=[(b"host", b"127.0.0.1:7860"), (b"origin", origin)], hosts=hosts)[0] == status
+    assert answered(headers=[(b"host", b"127.0.0.1:7860"), (b"origin", origin)], local=True)[0] == status
 
 
 def test_bodies_have_a_limit_declared_or_not():
@@ -267,6 +272,22 @@ def test_a_port_in_use_is_named_before_anything_is_loaded(capsys, tmp_path, monk
         # The checkpoint is an empty folder: loading it would be another error.
         assert main(["--checkpoint", str(tmp_path), "--port", str(port)]) == 2
     assert f"port {port} of 127.0.0.1 cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(UsageError, match=f"--port is {port}; give a number from 0 to 65535"):
+        free_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_port_0_is_one_that_is_free(host):
+    port = free_port(host, 0)
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", port))
+        trial.listen()
+        with pytest.raises(UsageError, match=f"port {port} of 127.0.0.1 cannot be used"):
+            free_port("127.0.0.2", port)  # where Gradio would fail after the model was loaded
 
 
 def test_the_script_says_what_to_run_first_and_refuses_odd_numbers(tmp_path, monkeypatch):

@@ -3,11 +3,13 @@
 import io
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
 from PIL import Image
 
+from accessory.serve.options import ServeOptions
 from accessory.serve.schema import MOST_CHOICES
 from SPHINX_V import Box, EngineOptions, Point, SPHINX_V_Model
 from tests.accessory.serve.running import PICTURE, image, mark, refusal, running, text_of, user
@@ -267,6 +269,32 @@ def test_a_misspelt_parameter_is_answered_with_the_nearest(server):
     assert "did you mean temperature?" in refusal(server.ask("Why?", temprature=1))["message"]
 
 
+def test_what_is_probably_not_meant_is_said_beside_the_answer(server):
+    over = mark("box", -5, 10, 40, 60)
+    body = server.ask(image(), over, "What is <Region 4>?", max_tokens=4).json()
+    naming, place = body["warnings"]
+    assert "<Region 4>, but 1 prompts" in naming
+    assert "prompt 1 Box(-5.0, 10.0, 40.0, 60.0) reaches outside the picture" in place
+    *chunks, _ = server.events(image(), over, "What is <Region 4>?", max_tokens=4, n=2)
+    assert [chunk["warnings"] for chunk in chunks if "warnings" in chunk] == [body["warnings"]]
+    assert chunks[0]["warnings"]
+
+
+def test_an_answer_to_a_question_that_fits_has_no_field_of_warnings(server):
+    parts = (image(), mark("box", *BOX), QUESTION)
+    assert "warnings" not in server.ask(*parts, max_tokens=4).json()
+    assert not any("warnings" in chunk for chunk in server.events(*parts, max_tokens=4)[:-1])
+
+
+def test_each_of_many_clients_is_told_of_its_own_question(server):
+    def told(number):
+        return server.ask(f"What is <Region {number}>?", max_tokens=2).json()["warnings"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(told, range(1, 17)))
+    assert found == [[f"the question names <Region {number}>, but 0 prompts are given."] for number in range(1, 17)]
+
+
 def test_other_models_are_not_here(server):
     error = refusal(server.ask("Why?", model="gpt-4o"), 404)
     assert (error["code"], error["param"]) == ("model_not_found", "model")
@@ -279,6 +307,12 @@ def test_the_models_are_listed(server):
     assert (model["id"], model["object"]) == ("sphinx-v", "model")
     assert server.http.get("/v1/models/sphinx-v").json() == model
     assert refusal(server.http.get("/v1/models/other"), 404)["code"] == "model_not_found"
+
+
+def test_a_model_s_name_may_hold_a_slash(endless):
+    with running(endless, ServeOptions(model_name="ours/sphinx-v"), EngineOptions(max_rows=1)) as named:
+        assert named.http.get("/v1/models/ours/sphinx-v").json()["id"] == "ours/sphinx-v"
+        assert refusal(named.http.get("/v1/models/ours"), 404)["code"] == "model_not_found"
 
 
 def test_small_pieces_of_an_answer_wait_for_nothing(server):

@@ -1,16 +1,20 @@
 """The server and the client as commands: one process that serves until a signal, another that asks it."""
 
+import argparse
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from accessory.demos import __main__ as demos
 from accessory.serve import cli, client
-from SPHINX_V import SPHINX_V_Model
+from SPHINX_V import SPHINX_V_Model, inference
 from tests.accessory.serve.running import PICTURE
 from tests.golden_model import GOLDEN
 from tests.house.repo import ROOT
@@ -67,6 +71,14 @@ def test_the_client_shows_what_the_server_says(served, expected):
     assert json.loads(done.stdout)["choices"][0]["message"]["content"] == expected
 
 
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+def test_the_client_shows_warnings_beside_the_answer(served, stream):
+    odd = ["--question", "What is <Region 4>?", "--image", str(PICTURE), MARK, "--max_gen_len", "4"]
+    done = ask(served, *odd, *stream, SPHINX_V_API_KEY=KEY)
+    assert (done.returncode, done.stderr) == (0, "warning: the question names <Region 4>, but 1 prompts are given.\n")
+    assert "warning" not in done.stdout
+
+
 def test_the_client_shows_the_server_s_sentence(served):
     done = ask(served, *FLAGS)
     assert done.returncode == 2
@@ -91,6 +103,8 @@ def test_zz_a_signal_ends_the_server_in_order(served):
     "arguments, words",
     [
         (["--question", "Why?", "--url", "ftp://x"], "give an address like"),
+        (["--question", "Why?", "--url", "http://127.0.0.1:99999/v1"], "give an address like"),
+        (["--question", "Why?", "--url", "http://[bad/v1"], "give an address like"),
         ([], "nothing is asked"),
         (["--point=1,2"], "without a picture to mark"),
         (["--image", "nowhere.png", "--question", "Why?"], "cannot be read"),
@@ -101,6 +115,48 @@ def test_zz_a_signal_ends_the_server_in_order(served):
 def test_what_the_client_can_see_itself_it_says_itself(capsys, arguments, words):
     assert client.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one\ntwo", "one two"])
+def test_a_key_that_no_header_takes_is_not_sent(capsys, monkeypatch, key):
+    monkeypatch.setenv("SPHINX_V_API_KEY", key)
+    assert client.main(["--question", "Why?"]) == 2
+    assert "$SPHINX_V_API_KEY holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "kind, content, words",
+    [
+        ("text/html", b"<html>", "which is no answer"),
+        ("application/json", b"[1]", "which is no answer"),
+        ("application/json", b'{"error": "too tired"}', "too tired"),
+        ("text/event-stream", b"data: {oops\n\n", "which is no answer"),
+        ("text/event-stream", b"data: \xff\n\n", "which is no answer"),
+        ("text/event-stream", b'data: {"error": {"message": "too tired"}}\n\n', "v1: too tired"),
+        ("text/event-stream", b'data: {"choices": []}\n\n', "the answer ended early"),
+    ],
+)
+def test_what_is_no_answer_is_said_in_one_line(capsys, kind, content, words):
+    """Of a server that is another one, or in trouble."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.handle_request).start()
+        assert client.main(["--question", "Why?", "--url", f"http://127.0.0.1:{other.server_port}/v1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
 
 
 @pytest.mark.parametrize(
@@ -123,6 +179,22 @@ def test_what_the_client_can_see_itself_it_says_itself(capsys, arguments, words)
 def test_what_is_wrong_is_said_before_a_model_is_loaded(capsys, arguments, words):
     assert cli.main(["--checkpoint", "nowhere", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [cli, demos, inference], ids=lambda command: command.__name__)
+def test_help_says_a_default_once_and_never_that_it_is_none(command):
+    parser = command.build_parser()
+    formatter = parser.formatter_class("command")
+    told_of = 0
+    for action in parser._actions:
+        assert action.help, f"{action.option_strings} has no help, with which its default would be shown"
+        text = formatter._expand_help(action)
+        assert not re.search(r"None|False|\[\]", text), text
+        told_of += "default: " in text
+        assert text.count("default: ") <= 1
+        if action.default not in (None, False, [], argparse.SUPPRESS):
+            assert "default: " in text, action.option_strings
+    assert told_of > 5
 
 
 def test_the_launcher_says_what_to_do_without_a_checkpoint(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from accessory.serve.errors import ApiError
-from accessory.serve.keys import Keys, check_host
+from accessory.serve.keys import Keys, check_host, in_address, is_local_name
 from accessory.serve.options import ServeOptions
 from SPHINX_V import ConfigError, EngineOptions, UsageError
 from tests.accessory.serve.running import endless_model, refusal, running, text_of, user
@@ -87,6 +87,24 @@ def test_other_machines_reach_no_server_without_keys(host):
         check_host(host, Keys())
     check_host(host, Keys([ONE]))
     check_host(host, Keys(), open_to_all=True)
+
+
+@pytest.mark.parametrize(
+    "header, local",
+    [
+        (b"127.0.0.1:8000", True), (b"127.8.9.10", True), (b"LocalHost:1", True), (b"[::1]:8000", True),
+        (b"192.0.2.7:8000", False), (b"[2001:db8::1]:1", False), (b"127.0.0.1.example.org", False), (b"", False),
+        (b"[", False), (b"\xff", False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_host_header_is_local_by_its_name_or_by_its_digits(header, local):
+    assert is_local_name(header) is local
+
+
+def test_a_host_in_an_address():
+    assert [in_address(host) for host in ("127.0.0.1", "localhost", "::1", "[::1]")] == [
+        "127.0.0.1", "localhost", "[::1]", "[::1]",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.10"])

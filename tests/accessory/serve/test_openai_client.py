@@ -48,6 +48,23 @@ def test_a_whole_answer(client, expected):
     assert said._request_id
 
 
+def test_warnings_are_one_more_field_that_the_client_keeps(client, expected):
+    fields = {
+        **FIELDS,
+        "extra_body": {"visual_prompts": [*MARKS["visual_prompts"], {"kind": "point", "coords": [1, 1]}]},
+    }
+    assert client.chat.completions.create(**fields).model_extra == {}
+    messages = [{"role": "user", "content": [*MESSAGES[0]["content"], {"type": "text", "text": "And <Region 2>?"}]}]
+    said = client.chat.completions.create(**{**fields, "messages": messages})
+    (sentence,) = said.model_extra["warnings"]
+    assert "prompt 2 is a Point" in sentence
+    assert said.choices[0].message.content
+    with client.chat.completions.create(**{**fields, "messages": messages}, stream=True) as stream:
+        first, *others = list(stream)
+    assert first.model_extra["warnings"] == [sentence]
+    assert all(chunk.model_extra == {} for chunk in others)
+
+
 def test_a_stream(client, expected):
     with client.chat.completions.create(**FIELDS, stream=True, stream_options=USAGE) as stream:
         chunks = list(stream)

@@ -28,6 +28,7 @@ def test_what_comes_back_are_the_pixels():
         read = picture_from_bytes(saved(picture, form, lossless=True))
         assert (read.mode, read.size, read.getpixel((4, 2))) == ("RGB", (5, 3), (10, 20, 30))
     assert picture_from_data_uri(uri(saved(picture))).tobytes() == picture.tobytes()
+    assert picture_from_data_uri(uri(saved(picture), "image/jpg")).size == picture.size, "no type, but many write it"
 
 
 def test_alpha_is_kept():

@@ -143,6 +143,22 @@ def test_marks_that_mark_nothing_are_refused(server, name):
     assert "visual_prompts" in error["param"]
 
 
+@pytest.mark.parametrize(
+    "part, field",
+    [
+        ({"type": "image_url", "image_url": {"url": 5}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "data:", "detail": "best"}}, "image_url.detail"),
+        ({"type": "image_url", "image_url": "data:"}, "image_url"),
+        ({"type": "text", "text": 5}, "text"),
+        ({"type": "visual_prompt"}, "visual_prompt"),
+    ],
+)
+def test_the_field_of_a_part_that_is_wrong_is_named(server, part, field):
+    error = refusal(server.ask(part, "What is this?"))
+    assert error["param"] == f"messages[0].content[0].{field}"
+    assert error["message"].startswith(f"messages[0].content[0].{field}: ")
+
+
 def test_a_hundred_thousand_marks_are_refused_before_they_are_read(server):
     body = {"messages": [user(image(), "What?")], "visual_prompts": [mark("point", 1, 1)["visual_prompt"]] * 100_000}
     many = json.dumps(body).encode()

@@ -253,6 +253,7 @@ def test_redirects_lead_on_within_the_list_only():
         "/shown/file": to("file:///etc/passwd"),
         "/shown/loop": to("/shown/loop"),
         "/shown/nowhere": to(""),
+        "/shown/odd": to("http://[bad/"),
     }
     with pictures(answers) as (address, asked):
         rules = UrlRules.of([f"{address}/shown/", "http://10.0.0.1/shown/"], LOOPBACK)
@@ -264,6 +265,7 @@ def test_redirects_lead_on_within_the_list_only():
             "file": "scheme is 'file'",
             "loop": "more than 3 times",
             "nowhere": "more than 3 times",
+            "odd": r"it leads to 'http://\[bad/', which is no address",
         }.items():
             with pytest.raises(ApiError, match=words):
                 fetch(f"{address}/shown/{path}", rules)
