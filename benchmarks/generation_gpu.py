@@ -123,8 +123,8 @@ def first_tokens(network: SphinxV, device: torch.device, preset: str, length: in
     def measure() -> Numbers:
         rows.forget()
         vision, pictures = timed(device, lambda: rows.encode([prompt]))
-        prefill, _ = timed(device, lambda: rows.fill(0, prompt, pictures))
-        second, (_, kept) = timed(device, lambda: rows.fill(0, other, rows.encode([other])))
+        prefill, _ = timed(device, lambda: rows.fill(0, [prompt], pictures))
+        second, (_, (kept,)) = timed(device, lambda: rows.fill(0, [other], rows.encode([other])))
         assert kept >= network.config.visual_length, "the picture was computed again"
         first = vision + prefill
         return {"vision": vision, "prefill": prefill, "first": first, "second": second, "sooner": first / second}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from SPHINX_V import SPHINX_V_Model
+from SPHINX_V import EngineOptions, Request, SPHINX_V_Model
 from SPHINX_V.generation.program import Program
 from SPHINX_V.model.lowbit import LowBitLinear
 
@@ -68,3 +68,15 @@ def test_a_layer_that_is_watched_is_called(quantised):
     finally:
         handle.remove()
     assert seen == [watched]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_on_a_gpu_a_captured_step_says_what_its_parts_say(precision, golden, golden_facts):
+    model = SPHINX_V_Model.from_pretrained(golden, device="cuda", dtype=torch.bfloat16, quantize=precision)
+    request = Request([[golden_facts["question"], None]], None, golden / "image.png", max_gen_len=12, temperature=0)
+    answers = []
+    for graphs in (True, False):
+        model.make_engine(EngineOptions(max_rows=4, cuda_graphs=graphs))
+        answers += [model.answer_batch([request])[0].ids, *(answer.ids for answer in model.answer_batch([request] * 4))]
+    assert len(set(answers)) == 1
