@@ -21,9 +21,7 @@ from SPHINX_V.model.llama import Llama
 
 Precision = Literal["int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "int4")
-Order = Literal[
-    "plain", "cpu", "cuda"
-]  # of int4 codes: two inputs in a byte, or as torch's kernel of that device reads
+Order = Literal["plain", "cpu", "cuda"]  # of codes; of 4 bits in bfloat16 as torch's kernel of that device reads them
 Way = Literal["unpack", "cpu_int8", "cuda_int8", "cpu_int4", "cuda_int4"]
 
 GROUP = 32  # inputs that share a scale, int4
@@ -161,6 +159,8 @@ class LowBitLinear(nn.Module):
         """The weight [out, in] that the layer stands for."""
         dtype = self.scales.dtype
         if self.precision == "int8":
+            if self.codes.is_cuda:
+                return self.codes * self.scales[:, None]  # in one pass over memory; on CPUs in float32 that is slow
             return self.codes.to(dtype).mul_(self.scales[:, None])
         if self.order == "cpu":
             one = torch.eye(self.inputs, dtype=dtype)

@@ -2,9 +2,10 @@
 only. No GPU has run them yet: they are tested in Triton's interpreter and compiled for GPUs that are not there.
 
 With few rows a product takes as long as reading W does, so half the bytes are to be half the time. torch's own kernel
-(`_weight_int8pack_mm`, on CUDA since 2.9) gives each output to one thread, whose neighbours read other rows of W, and
-is no faster than unpacking. Nothing is tuned while it runs: after a first call a CUDA graph can capture all of it. No
-sum depends on how many rows there are or on what ran before: within each kernel a row comes out as it does alone.
+(`_weight_int8pack_mm` on CUDA, pytorch/pytorch#159325) gives each output to one thread, whose neighbours read other
+rows of W, and turns x and scales into float32 at each call: it cannot be near that. Nothing is tuned while it runs:
+after a first call a CUDA graph can capture all of it. No sum depends on how many rows there are or on what ran before:
+within each kernel a row comes out as it does alone.
 """
 
 from __future__ import annotations
@@ -193,25 +194,13 @@ def tensor_cores(device: torch.device) -> bool:
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def usable(device: torch.device) -> bool:
-    """Do the kernels run on this device, and are they right there? Found out at the first question, by a small product;
-    where they fail there is a RuntimeWarning, and weights are unpacked at each use."""
-    return tensor_cores(device) and find_spec("triton") is not None and _proven(device)
-
-
 @cache
-def _proven(device: torch.device) -> bool:
-    from triton.errors import TritonError
-
-    if os.environ.get("CC") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
-        trouble = "Triton finds no C compiler; install gcc, or name one in CC"
-    else:
-        try:
-            trouble = fault(device, product)
-        except torch.OutOfMemoryError:
-            raise
-        except (TritonError, RuntimeError, OSError, SubprocessError) as error:
-            trouble = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def usable(device: torch.device) -> bool:
+    """Do the kernels run on this device, and are they right there? Found out at the first question, by small products.
+    Where a GPU could run them and does not there is a RuntimeWarning, and weights are unpacked at each use."""
+    if not tensor_cores(device):
+        return False
+    trouble = _trouble(device)
     if trouble:
         warnings.warn(
             f"the kernels for weights of 8 bits do not work on {torch.cuda.get_device_name(device)}: {trouble}. The"
@@ -220,6 +209,21 @@ def _proven(device: torch.device) -> bool:
             stacklevel=2,
         )
     return not trouble
+
+
+def _trouble(device: torch.device) -> str:
+    if find_spec("triton") is None:
+        return "Triton is not installed; run pip install triton"
+    if os.environ.get("CC") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
+        return "Triton finds no C compiler; install gcc, or name one in CC"
+    from triton.errors import TritonError
+
+    try:
+        return fault(device, product)
+    except torch.OutOfMemoryError:
+        raise
+    except (TritonError, RuntimeError, OSError, SubprocessError) as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def fault(device: torch.device, use: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]) -> str:
