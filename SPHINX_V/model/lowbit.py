@@ -130,21 +130,21 @@ class LowBitLinear(nn.Module):
         return self._product(x.contiguous(), base.contiguous())
 
     def _product(self, x: Tensor, base: Tensor | None) -> Tensor:
-        way = self._way(x)
+        codes, scales = self.codes, self.scales  # looked up once: that takes a module longer than anything here
+        way = self._way(x, scales.dtype, codes.device)
         if way == "cuda_int8":
-            return lowbit_kernels.product(x, self.codes, self.scales, base)
-        if way == "cuda_int4":
-            product = torch._weight_int4pack_mm(x, tiled(self.codes), GROUP, self.scales.contiguous())
-        elif way == "cpu_int4":
-            product = torch._weight_int4pack_mm_for_cpu(x, self.codes, GROUP, self.scales)
+            return lowbit_kernels.product(x, codes, scales, base)
+        if way == "cpu_int4":
+            product = torch._weight_int4pack_mm_for_cpu(x, codes, GROUP, scales)
         elif way == "cpu_int8":
-            product = torch._weight_int8pack_mm(x, self.codes, self.scales)
+            product = torch._weight_int8pack_mm(x, codes, scales)
+        elif way == "cuda_int4":
+            product = torch._weight_int4pack_mm(x, tiled(codes), GROUP, scales.contiguous())
         else:
             product = functional.linear(x, self.dequantised())
         return product if base is None else base + product
 
-    def _way(self, x: Tensor) -> Way:
-        dtype, device = self.scales.dtype, self.codes.device
+    def _way(self, x: Tensor, dtype: torch.dtype, device: torch.device) -> Way:
         if self.order != "plain" and (self.order, torch.bfloat16) != (device.type, dtype):
             raise UsageError(
                 f"a layer of 4 bits was filled on {self.order} in bfloat16 and is now on {device.type} in {dtype}; its"
