@@ -7,6 +7,7 @@ value. Scales are rounded to the layer's type before codes are chosen, so a code
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -113,14 +114,16 @@ class LowBitLinear(nn.Module):
         codes = (codes + _CENTER).flatten(1)
         self.scales.copy_(torch.stack([steps, center], dim=-1).transpose(0, 1))
         self.order = order_of(self.precision, self.outputs, dtype, device.type, lowbit_kernels.tensor_cores(device))
-        even, odd = codes[:, ::2], codes[:, 1::2]
         if self.order == "cpu":
             self.codes.copy_(torch._convert_weight_to_int4pack_for_cpu(codes.int(), 1))
-        elif self.order == "cuda":
-            packed = torch._convert_weight_to_int4pack((16 * even + odd).to(torch.uint8), _depth(self.inputs))
-            self.codes.copy_(packed.view(torch.uint8).view_as(self.codes))
-        else:
-            self.codes.copy_((even + 16 * odd).to(torch.uint8))
+            return
+        self.codes.copy_(codes[:, ::2] + 16 * codes[:, 1::2])
+        if self.order == "cuda":
+            packed = packed_for_cuda(self.codes, torch._convert_weight_to_int4pack)
+            if packed is None:
+                self.order = "plain"
+            else:
+                self.codes.copy_(packed)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._product(x.reshape(-1, self.inputs).contiguous(), None).unflatten(0, x.shape[:-1])
@@ -178,6 +181,21 @@ class LowBitLinear(nn.Module):
 def _depth(inputs: int) -> int:
     """Tiles of inputs that lie together in the order "cuda": as many as divide them, at most the kernel's 8."""
     return next(depth for depth in (8, 4, 2) if inputs % (_CUDA_INPUTS * depth) == 0)
+
+
+def packed_for_cuda(codes: Tensor, convert: Callable[[Tensor, int], Tensor]) -> Tensor | None:
+    """Plain codes [out, in / 2] uint8 in the order "cuda", which `convert` of torch makes. Prompts read them back, so
+    where a torch has changed its order they are None, and a RuntimeWarning says so."""
+    packed = convert(codes >> 4 | codes << 4, _depth(2 * codes.shape[1])).view(torch.uint8).view_as(codes)
+    if torch.equal(untiled(packed), codes):
+        return packed
+    warnings.warn(
+        f"torch {torch.__version__} has another order of codes of 4 bits than we know: they are unpacked at each"
+        " use, which gives the same answers but is slower than bfloat16. Take int8, or a torch of 2.11 to 2.13.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def tiled(codes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from SPHINX_V import Request, SPHINX_V_Model, UsageError
 from SPHINX_V.config import LlamaConfig
 from SPHINX_V.model.llama import Llama
-from SPHINX_V.model.lowbit import GROUP, LowBitLinear, order_of, tiled, untiled, use_low_bits, way_of
+from SPHINX_V.model.lowbit import GROUP, LowBitLinear, order_of, packed_for_cuda, tiled, untiled, use_low_bits, way_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -120,24 +120,33 @@ def test_orders_and_ways_of_four_bits(device, dtype, outputs, cores, order, ways
     assert [way_of("int4", order, 64, dtype, device, rows, lambda: True) for rows in (1, 64, 65)] == ways
 
 
-@pytest.mark.parametrize("inputs, depth", [(32, 2), (64, 4), (96, 2), (128, 8), (256, 8)])
-def test_codes_for_torchs_gpu_kernel_are_read_back(inputs, depth):
-    """The order as that kernel's packing writes it (torch 2.13, int4mm.cu), number by number."""
-    outputs = 16
-    codes = torch.randint(0, 16, (outputs, inputs))
+def as_torch_packs(swapped, depth):
+    """What torch packs for its GPU kernel (torch 2.13, int4mm.cu), number by number; of two inputs in a byte it
+    takes the upper half for the first."""
+    outputs, inputs = swapped.shape[0], 2 * swapped.shape[1]
+    codes = torch.stack([swapped >> 4, swapped & 15], dim=-1).flatten(1).long()
     packed = torch.zeros(outputs // 8, inputs // (16 * depth), 32, depth // 2, dtype=torch.int64)
     for tile, outer, lane, pair in torch.cartesian_prod(*map(torch.arange, packed.shape)).tolist():
         first = (outer * depth + 2 * pair) * 8 + lane % 4
-        pairs = [
-            codes[8 * tile + lane // 4, 2 * at : 2 * at + 2].tolist()
-            for at in (first, first + 4, first + 8, first + 12)
-        ]
-        places = [even for even, _ in pairs] + [odd for _, odd in pairs]
+        read = codes[8 * tile + lane // 4].view(-1, 2)[[first, first + 4, first + 8, first + 12]]
+        places = [*read[:, 0].tolist(), *read[:, 1].tolist()]
         packed[tile, outer, lane, pair] = sum(code << 4 * place for place, code in enumerate(places))
-    words = torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
-    kept = words.view(torch.uint8).view(outputs, inputs // 2)
-    assert torch.equal(tiled(kept), words)
-    assert untiled(kept).tolist() == (codes[:, ::2] + 16 * codes[:, 1::2]).tolist()
+    return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
+
+
+@pytest.mark.parametrize("inputs, depth", [(32, 2), (64, 4), (96, 2), (128, 8), (256, 8)])
+def test_codes_for_torchs_gpu_kernel_are_read_back(inputs, depth):
+    codes = torch.randint(0, 256, (16, inputs // 2), dtype=torch.uint8)
+    words = as_torch_packs(codes >> 4 | codes << 4, depth)
+    packed = packed_for_cuda(codes, as_torch_packs)
+    assert torch.equal(tiled(packed), words)
+    assert torch.equal(untiled(packed), codes)
+
+
+def test_a_torch_with_another_order_is_noticed():
+    codes = torch.randint(0, 256, (16, 32), dtype=torch.uint8)
+    with pytest.warns(RuntimeWarning, match="another order of codes of 4 bits"):
+        assert packed_for_cuda(codes, lambda swapped, depth: as_torch_packs(swapped, depth).flip(2)) is None
 
 
 def test_codes_of_one_device_are_refused_on_another():
