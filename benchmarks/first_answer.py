@@ -27,12 +27,12 @@ WIDTH, HEIGHT = 1280, 720
 QUESTION_TOKENS = 77  # the labels question in LLaMA's tokenizer takes about as many
 
 
-def question(preset: str) -> PreparedPrompt:
-    """A noise picture with a box and a point, and a text of random ids."""
+def question(preset: str, tokens: int = QUESTION_TOKENS) -> PreparedPrompt:
+    """A noise picture with a box and a point, and a text of so many random ids."""
     config = PRESETS[preset]()
     noise = numpy.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=numpy.uint8)
     marks = (Box(100, 100, 500, 400), Point(900, 300))
-    ids = torch.randint(3, config.llm.vocab_size, (QUESTION_TOKENS,), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(3, config.llm.vocab_size, (tokens,), generator=torch.Generator().manual_seed(0))
     return PreparedPrompt(
         PromptKey(tuple(ids.tolist()), "noise", "two", config.image_length, config.visual_length - config.image_length),
         square_picture(as_picture(noise), config.vision.picture_size),

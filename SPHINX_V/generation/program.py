@@ -3,7 +3,7 @@ into a static cache; the numbers are those of `model.llama`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,46 +12,71 @@ from torch.nn import functional
 from SPHINX_V.generation.cache import RowCache, Span
 from SPHINX_V.generation.products import Product, added_product, product
 from SPHINX_V.model.llama import Block, Llama, rotary_angles
+from SPHINX_V.model.lowbit import LowBitLinear
+
+
+def _watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _is_plain(module: nn.Module) -> bool:
     """True for a linear layer whose weight is an ordinary tensor, neither split over processes nor quantised, and which
     nobody watches by a hook."""
-    watched = module._forward_hooks or module._forward_pre_hooks
-    return type(module) is nn.Linear and module.bias is None and type(module.weight.data) is Tensor and not watched
+    return (
+        type(module) is nn.Linear
+        and module.bias is None
+        and type(module.weight.data) is Tensor
+        and not _watched(module)
+    )
 
 
 def _together(*modules: nn.Module) -> Product:
     """The outputs of linear layers of one input, side by side. Where it can be, as one product: the layers' weights
     then become parts of one tensor, so that there is no second copy of them."""
+    if len(modules) == 1 and not _is_plain(modules[0]):
+        return modules[0]
     weights = [module.weight for module in modules if _is_plain(module) and isinstance(module.weight, nn.Parameter)]
-    if len(weights) < len(modules):
-        return modules[0] if len(modules) == 1 else lambda x: torch.cat([module(x) for module in modules], dim=-1)
-    joined = _neighbours(weights)
-    if joined is None:
-        joined = torch.cat([weight.data for weight in weights])
-        for weight, part in zip(weights, joined.split([weight.shape[0] for weight in weights])):
-            weight.data = part
-    return product(joined)
+    if len(weights) == len(modules):
+        return product(_side_by_side(weights, 0))
+    low = [module for module in modules if isinstance(module, LowBitLinear) and not _watched(module)]
+    if len(low) == len(modules) and len({(layer.precision, layer.order) for layer in low}) == 1:
+        precision, order = low[0].precision, low[0].order
+        if order != "cpu":  # in that order outputs lie in blocks, of sizes that depend on their number
+            codes = _side_by_side([layer.codes for layer in low], 0)
+            return LowBitLinear.over(
+                precision,
+                order,
+                codes,
+                _side_by_side([layer.scales for layer in low], -2 if precision == "int4" else 0),
+            )
+    return lambda x: torch.cat([module(x) for module in modules], dim=-1)
 
 
-def _neighbours(weights: list[nn.Parameter]) -> Tensor | None:
-    """The one tensor that the weights are already parts of, in this order; None where they are not."""
-    first = weights[0]
+def _side_by_side(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """One tensor of the parts along `dim`, of which they are views from now on, or already were."""
+    first = parts[0]
     offset = first.storage_offset()
-    for weight in weights:
-        same = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
-        if not same or weight.storage_offset() != offset or not weight.is_contiguous():
-            return None
-        offset += weight.numel()
-    rows = sum(weight.shape[0] for weight in weights)
-    return first.data.as_strided((rows, first.shape[1]), (first.shape[1], 1), first.storage_offset())
+    for part in parts:
+        same = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not same or part.storage_offset() != offset or part.stride() != first.stride():
+            break
+        offset += part.shape[dim] * part.stride(dim)
+    else:
+        shape = list(first.shape)
+        shape[dim] = sum(part.shape[dim] for part in parts)
+        return first.data.as_strided(shape, first.stride(), first.storage_offset())
+    joined = torch.cat([part.data for part in parts], dim)
+    for part, place in zip(parts, joined.split([part.shape[dim] for part in parts], dim)):
+        part.data = place
+    return joined
 
 
 def _added(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """(x, y) → x + module(y), in one kernel where the weight is an ordinary tensor."""
     if _is_plain(module) and isinstance(module.weight, nn.Parameter):
         return added_product(module.weight.data)
+    if isinstance(module, LowBitLinear) and not _watched(module):
+        return module.added_to
     return lambda x, y: x + module(y)
 
 

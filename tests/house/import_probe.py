@@ -22,7 +22,7 @@ BLOCKED = {
     "accelerate", "clip", "cv2", "datasets", "deepspeed", "fairscale", "fastapi", "flash_attn", "gradio", "hypothesis",
     "matplotlib", "open_clip", "openai", "pandas", "peft", "pycocotools", "pytest", "rich", "scipy", "segment_anything",
     "skimage", "sklearn", "starlette", "tensorboard", "tensorboardX", "timm", "tokenizers", "torchaudio",
-    "torchvision", "transformers", "uvicorn", "wandb", "xformers",
+    "torchvision", "transformers", "triton", "uvicorn", "wandb", "xformers",
 }  # fmt: skip
 
 

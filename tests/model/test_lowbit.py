@@ -6,7 +6,7 @@ import torch
 from SPHINX_V import Request, SPHINX_V_Model, UsageError
 from SPHINX_V.config import LlamaConfig
 from SPHINX_V.model.llama import Llama
-from SPHINX_V.model.lowbit import GROUP, LowBitLinear, use_low_bits
+from SPHINX_V.model.lowbit import GROUP, LowBitLinear, order_of, packed_for_cuda, tiled, untiled, use_low_bits, way_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -61,18 +61,109 @@ def test_the_product_is_that_of_the_weight_it_stands_for(precision, outputs, inp
     assert (made(x).double() - expected).abs().max() <= 4 * torch.finfo(dtype).eps * expected.abs().max()
 
 
-@pytest.mark.parametrize("before, after", [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
-def test_int4_codes_are_not_taken_for_those_of_another_order(before, after):
-    """They would give numbers all the same, that have nothing to do with the weight."""
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_what_it_is_added_to(precision, dtype):
     torch.manual_seed(2)
-    weight, x = torch.randn(32, 64), torch.randn(3, 64)
-    made = layer(weight, "int4", before)
-    with pytest.raises(UsageError, match="load the model with the device and dtype that it is to have"):
-        made.to(after)
-    for precision, dtype, other in (("int8", before, after), ("int4", torch.float32, torch.float16)):
-        moved = layer(weight, precision, dtype)
-        expected = moved(x.to(dtype)).float()
-        assert torch.allclose(moved.to(other)(x.to(other)).float(), expected, atol=0.2)
+    made = layer(torch.randn(48, 64), precision, dtype)
+    x, base = torch.randn(3, 64).to(dtype), torch.randn(3, 48).to(dtype)
+    kept = base.clone()
+    assert torch.allclose(made.added_to(base, x), base + made(x))
+    assert torch.equal(base, kept)
+
+
+@pytest.mark.parametrize(
+    "device, dtype, rows, inputs, usable, way",
+    [
+        ("cuda", torch.bfloat16, 1, 5120, True, "cuda_int8"),
+        ("cuda", torch.float16, 64, 5120, True, "cuda_int8"),
+        ("cuda", torch.bfloat16, 65, 5120, True, "unpack"),
+        ("cuda", torch.float32, 16, 5120, True, "cuda_int8"),
+        ("cuda", torch.float32, 17, 5120, True, "unpack"),
+        ("cuda", torch.bfloat16, 1, 5122, True, "unpack"),
+        ("cuda", torch.bfloat16, 1, 5120, False, "unpack"),
+        ("cpu", torch.bfloat16, 12, 64, True, "cpu_int8"),
+        ("cpu", torch.bfloat16, 13, 64, True, "unpack"),
+        ("cpu", torch.bfloat16, 1, 40, True, "unpack"),
+        ("cpu", torch.float16, 1, 64, True, "unpack"),
+        ("cpu", torch.float32, 1, 64, True, "unpack"),
+        ("mps", torch.bfloat16, 1, 64, True, "unpack"),
+    ],
+)
+def test_ways_of_eight_bits(device, dtype, rows, inputs, usable, way):
+    assert way_of("int8", "plain", inputs, dtype, device, rows, lambda: usable) == way
+
+
+def test_our_kernels_are_asked_about_only_where_they_would_be_used():
+    def never() -> bool:
+        raise AssertionError("asked")
+
+    for device, rows in (("cpu", 1), ("cuda", 100)):
+        way_of("int8", "plain", 64, torch.bfloat16, device, rows, never)
+    way_of("int4", "cuda", 64, torch.bfloat16, "cuda", 1, never)
+
+
+@pytest.mark.parametrize(
+    "device, dtype, outputs, cores, order, ways",
+    [
+        ("cuda", torch.bfloat16, 72, True, "cuda", ["cuda_int4", "cuda_int4", "unpack"]),
+        ("cuda", torch.bfloat16, 72, False, "plain", ["unpack"] * 3),
+        ("cuda", torch.bfloat16, 70, True, "plain", ["unpack"] * 3),
+        ("cuda", torch.float16, 72, True, "plain", ["unpack"] * 3),
+        ("cpu", torch.bfloat16, 48, False, "cpu", ["cpu_int4"] * 3),
+        ("cpu", torch.bfloat16, 72, False, "plain", ["unpack"] * 3),
+        ("cpu", torch.float32, 48, False, "plain", ["unpack"] * 3),
+    ],
+)
+def test_orders_and_ways_of_four_bits(device, dtype, outputs, cores, order, ways):
+    assert order_of("int4", outputs, dtype, device, cores) == order
+    assert [way_of("int4", order, 64, dtype, device, rows, lambda: True) for rows in (1, 64, 65)] == ways
+
+
+def as_torch_packs(swapped, depth):
+    """What torch packs for its GPU kernel (torch 2.13, int4mm.cu), number by number; of two inputs in a byte it
+    takes the upper half for the first."""
+    outputs, inputs = swapped.shape[0], 2 * swapped.shape[1]
+    codes = torch.stack([swapped >> 4, swapped & 15], dim=-1).flatten(1).long()
+    packed = torch.zeros(outputs // 8, inputs // (16 * depth), 32, depth // 2, dtype=torch.int64)
+    for tile, outer, lane, pair in torch.cartesian_prod(*map(torch.arange, packed.shape)).tolist():
+        first = (outer * depth + 2 * pair) * 8 + lane % 4
+        read = codes[8 * tile + lane // 4].view(-1, 2)[[first, first + 4, first + 8, first + 12]]
+        places = [*read[:, 0].tolist(), *read[:, 1].tolist()]
+        packed[tile, outer, lane, pair] = sum(code << 4 * place for place, code in enumerate(places))
+    return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
+
+
+@pytest.mark.parametrize("inputs, depth", [(32, 2), (64, 4), (96, 2), (128, 8), (256, 8)])
+def test_codes_for_torchs_gpu_kernel_are_read_back(inputs, depth):
+    codes = torch.randint(0, 256, (16, inputs // 2), dtype=torch.uint8)
+    words = as_torch_packs(codes >> 4 | codes << 4, depth)
+    packed = packed_for_cuda(codes, as_torch_packs)
+    assert torch.equal(tiled(packed), words)
+    assert torch.equal(untiled(packed), codes)
+
+
+def test_a_torch_with_another_order_is_noticed():
+    codes = torch.randint(0, 256, (16, 32), dtype=torch.uint8)
+    with pytest.warns(RuntimeWarning, match="another order of codes of 4 bits"):
+        assert packed_for_cuda(codes, lambda swapped, depth: as_torch_packs(swapped, depth).flip(2)) is None
+
+
+def test_codes_of_one_device_are_refused_on_another():
+    made = layer(torch.randn(48, 64), "int4", torch.bfloat16)
+    made.order = "cuda"
+    with pytest.raises(UsageError, match=r"filled on cuda in bfloat16 and is now on cpu in torch\.bfloat16; its codes"):
+        made(torch.zeros(1, 64, dtype=torch.bfloat16))
+    made = layer(torch.randn(48, 64), "int4", torch.bfloat16).to(torch.float16)
+    with pytest.raises(UsageError, match=r"now on cpu in torch\.float16"):
+        made(torch.zeros(1, 64, dtype=torch.float16))
+
+
+def test_where_a_gradient_is_wanted_no_kernel_is_used():
+    made = layer(torch.randn(48, 64), "int8", torch.bfloat16)
+    x = torch.randn(1, 64, dtype=torch.bfloat16, requires_grad=True)
+    made(x).sum().backward()
+    assert torch.allclose(x.grad[0], made.dequantised().sum(0), rtol=0.02, atol=0.1)
 
 
 def test_rows_that_are_not_side_by_side():
