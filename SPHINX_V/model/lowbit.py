@@ -26,6 +26,8 @@ Order = Literal["plain", "cpu", "cuda"]  # of codes; of 4 bits in bfloat16 as to
 Way = Literal["unpack", "cpu_int8", "cuda_int8", "cpu_int4", "cuda_int4"]
 
 GROUP = 32  # inputs that share a scale, int4
+# Weights that are filled at a time: on a CPU so many that all steps between stay in its cache, three times faster.
+_CPU_NUMBERS, _GPU_NUMBERS = 2**18, 2**24
 _CENTER = 8  # int4 kernels count codes from here
 # torch's kernels on CPUs.
 _CPU_ROWS = 12  # int8: with more, unpacking the weights once is faster (2 cores with bfloat16 products)
@@ -99,25 +101,24 @@ class LowBitLinear(nn.Module):
     @torch.no_grad()
     def fill(self, weight: Tensor) -> None:
         """Takes the values of `weight` [out, in]; device and type are the layer's own."""
-        dtype, device = self.scales.dtype, self.codes.device
-        weight = weight.to(device, torch.float32)
-        if self.precision == "int8":
-            scales = (weight.abs().amax(1) / 127).to(dtype)
-            self.codes.copy_(_nearest(weight, scales.float()[:, None], -127, 127))
-            self.scales.copy_(scales)
-            return
-        groups = weight.unflatten(1, (-1, GROUP))
-        low, high = groups.amin(-1), groups.amax(-1)
-        steps = ((high - low) / 15).to(dtype)
-        center = (low + _CENTER * steps.float()).to(dtype)
-        codes = _nearest(groups - center.float()[..., None], steps.float()[..., None], -_CENTER, 15 - _CENTER)
-        codes = (codes + _CENTER).flatten(1)
-        self.scales.copy_(torch.stack([steps, center], dim=-1).transpose(0, 1))
-        self.order = order_of(self.precision, self.outputs, dtype, device.type, lowbit_kernels.tensor_cores(device))
+        device = self.codes.device
+        self.order = order_of(
+            self.precision, self.outputs, self.scales.dtype, device.type, lowbit_kernels.tensor_cores(device)
+        )
+        codes = self.codes
         if self.order == "cpu":
-            self.codes.copy_(torch._convert_weight_to_int4pack_for_cpu(codes.int(), 1))
-            return
-        self.codes.copy_(codes[:, ::2] + 16 * codes[:, 1::2])
+            codes = torch.empty(self.outputs, self.inputs, dtype=torch.int32)  # as torch packs them
+        at_once = max(1, (_CPU_NUMBERS if device.type == "cpu" else _GPU_NUMBERS) // self.inputs)
+        for first in range(0, self.outputs, at_once):
+            rows = slice(first, first + at_once)
+            part = weight[rows].to(device, torch.float32)
+            if self.precision == "int8":
+                codes[rows], self.scales[rows] = _eight_bits(part, self.scales.dtype)
+            else:
+                found, self.scales[:, rows] = _four_bits(part, self.scales.dtype)
+                codes[rows] = found if self.order == "cpu" else found[:, ::2] + 16 * found[:, 1::2]
+        if self.order == "cpu":
+            self.codes.copy_(torch._convert_weight_to_int4pack_for_cpu(codes, 1))
         if self.order == "cuda":
             packed = packed_for_cuda(self.codes, torch._convert_weight_to_int4pack)
             if packed is None:
@@ -219,6 +220,22 @@ def untiled(codes: Tensor) -> Tensor:
     lanes = codes.reshape(shape)  # …, outputs, q, pairs of tiles, odd, tile
     even, odd = torch.stack([lanes & 15, lanes >> 4], dim=-1).unbind(5)  # …, outputs, q, pairs, tile, half
     return (even | odd << 4).permute(0, 2, 1, 4, 5, 6, 3).reshape(codes.shape)
+
+
+def _eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights [out, in] float32 → codes [out, in] and scales [out] of 8 bits."""
+    scales = (weight.abs().amax(1) / 127).to(dtype)
+    return _nearest(weight, scales.float()[:, None], -127, 127), scales
+
+
+def _four_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights [out, in] float32 → codes [out, in] and scales [in / GROUP, out, 2] of 4 bits."""
+    groups = weight.unflatten(1, (-1, GROUP))
+    low, high = groups.amin(-1), groups.amax(-1)
+    steps = ((high - low) / 15).to(dtype)
+    center = (low + _CENTER * steps.float()).to(dtype)
+    codes = _nearest(groups - center.float()[..., None], steps.float()[..., None], -_CENTER, 15 - _CENTER) + _CENTER
+    return codes.flatten(1), torch.stack([steps, center], dim=-1).transpose(0, 1)
 
 
 def _nearest(values: Tensor, scales: Tensor, low: int, high: int) -> Tensor:

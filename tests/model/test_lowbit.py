@@ -5,6 +5,7 @@ import torch
 
 from SPHINX_V import Request, SPHINX_V_Model, UsageError
 from SPHINX_V.config import LlamaConfig
+from SPHINX_V.model import lowbit
 from SPHINX_V.model.llama import Llama
 from SPHINX_V.model.lowbit import GROUP, LowBitLinear, order_of, packed_for_cuda, tiled, untiled, use_low_bits, way_of
 
@@ -59,6 +60,17 @@ def test_the_product_is_that_of_the_weight_it_stands_for(precision, outputs, inp
     expected = x.double() @ made.dequantised().double().T
     # Kernels round weights or results to the type, or neither: a few units of its resolution at the largest result.
     assert (made(x).double() - expected).abs().max() <= 4 * torch.finfo(dtype).eps * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_weight_that_is_filled_a_few_rows_at_a_time(monkeypatch, precision, dtype):
+    weight = torch.randn(48, 64, generator=torch.Generator().manual_seed(3))
+    whole = layer(weight, precision, dtype)
+    monkeypatch.setattr(lowbit, "_CPU_NUMBERS", 5 * 64)
+    parts = layer(weight, precision, dtype)
+    assert torch.equal(parts.codes, whole.codes)
+    assert torch.equal(parts.scales, whole.scales)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
