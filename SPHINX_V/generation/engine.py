@@ -7,7 +7,6 @@ One round takes in who waits, then computes one token for every running row. `ro
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from SPHINX_V.errors import AnswerError, UsageError
+from SPHINX_V.generation.batch import in_order
 from SPHINX_V.generation.decode import Drawn, draw_first
 from SPHINX_V.generation.job import AnswerStream, Events, Job
 from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish, Options
@@ -84,28 +84,7 @@ class Engine:
         cancels the rest."""
         if at_once is not None and at_once < 1:
             raise UsageError(f"at_once is {at_once}; give at least 1, or None for as many as there are rows.")
-        most = min(at_once or self.rows.count, self.options.max_waiting)
-        streams: deque[AnswerStream] = deque()
-        going: list[AnswerStream] = []
-
-        def has_room() -> bool:
-            going[:] = (stream for stream in going if not stream.ended)
-            return len(going) < most
-
-        try:
-            for request in requests:
-                self._wait_until(has_room)
-                while streams and streams[0].ended:
-                    yield streams[0].answer()
-                    streams.popleft()
-                streams.append(self.submit(request))
-                going.append(streams[-1])
-            while streams:
-                yield streams[0].answer()
-                streams.popleft()
-        finally:
-            for stream in streams:
-                stream.cancel()
+        return in_order(self, requests, min(at_once or self.rows.count, self.options.max_waiting))
 
     def stats(self) -> EngineStats:
         """Counts, and what is held now."""
@@ -160,9 +139,10 @@ class Engine:
 
     def wait_for(self, job: Job) -> None:
         """Returns when `job` has a piece to show or has ended."""
-        self._wait_until(lambda: bool(job.pieces) or job.ended)
+        self.wait_until(lambda: bool(job.pieces) or job.ended)
 
-    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Returns when `is_so`, which only rounds can change."""
         while True:
             with self.queue.news:
                 while not is_so() and self._runner.runs:

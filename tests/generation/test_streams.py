@@ -36,7 +36,7 @@ def test_a_long_answer_holds_up_no_others_of_its_batch(engine, hello):
     assert len(engine.queue) == 0
     assert [answer.ids for answer in (first, *answers)] == [hello, *[hello[:2]] * 12]
     with pytest.raises(UsageError, match="at_once is 0"):
-        next(engine.answers([HELLO], at_once=0))
+        engine.answers([HELLO], at_once=0)
 
 
 def test_no_more_of_a_batch_are_in_the_engine_than_asked_for(engine):
