@@ -255,11 +255,18 @@ class Engine:
         except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
             pictures = {}
         waiting = self._joining
-        while waiting:
+        while waiting := self._going_on(waiting):
             count = self.rows.at_once([job.prompt.key for job in waiting])
             self._fill(waiting[:count], pictures)
             waiting = waiting[count:]
         self._joining = []
+
+    def _going_on(self, waiting: Sequence[Job]) -> Sequence[Job]:
+        """Those of the jobs that wait for their rows which go on, after what has come up meanwhile: all of them may take
+        long. Other processes are told before a round, and would not know."""
+        if self.rows.peers.link is None:
+            self._begin(self.queue.changes([*self._running, *waiting]))
+        return [job for job in waiting if not job.ended]
 
     def _fill(self, jobs: Sequence[Job], pictures: dict[str, Tensor]) -> None:
         """Puts jobs into rows and draws their first tokens; where memory is short, one by one."""

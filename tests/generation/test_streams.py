@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from dataclasses import replace
 
@@ -100,3 +101,31 @@ def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor
         getattr(stream, end)()
     assert stream.ended
     assert picture() is None
+
+
+def test_what_ends_while_others_are_filled_is_not_filled_itself(golden_model, golden_processor, hello):
+    """Four long prompts, one by one: during the first of them one is cancelled, one is dropped, one has no time left."""
+    engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=5))
+    long = replace(HELLO, turns=[["word " * 300, None]], max_gen_len=3)
+    running = engine.submit(HELLO)
+    next(running)
+    streams = [engine.submit(one) for one in (long, long, replace(long, timeout=0.2), long)]
+    filled = []
+
+    def meanwhile(module, arguments):
+        filled.append(1)
+        if len(filled) == 1:
+            streams[1].cancel()
+            streams.pop()
+            time.sleep(0.3)
+
+    first = golden_model.llm.tok_embeddings.register_forward_pre_hook(meanwhile)
+    try:
+        assert len(streams[0].answer().ids) == 3
+    finally:
+        first.remove()
+    ends = [stream.answer() for stream in streams[1:]]
+    assert [(answer.finish, answer.ids) for answer in ends] == [("cancelled", ()), ("timeout", ())]
+    assert running.answer().ids == hello[:12]
+    assert engine.stats().finished == 5
+    assert engine.stats().tokens == 3 + 12
