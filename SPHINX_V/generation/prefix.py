@@ -153,12 +153,16 @@ class PrefixStore:
         chain = self._use(parent) if parent is not None else []
         if sum(one.states.nbytes for one in chain) + states.nbytes > self.limit:
             return
-        while self.bytes + states.nbytes > self.limit:
-            self._remove(next(one for one in self._pieces if not one.children and one not in chain))
-        piece = _Piece(key, start, states, parent)
-        self._siblings(piece)[piece.place] = piece
-        self._pieces[piece] = None
-        self.bytes += states.nbytes
+        try:
+            while self.bytes + states.nbytes > self.limit:
+                self._remove(next(one for one in self._pieces if not one.children and one not in chain))
+            piece = _Piece(key, start, states, parent)
+            self._siblings(piece)[piece.place] = piece
+            self._pieces[piece] = None
+            self.bytes += states.nbytes
+        except BaseException:  # an interrupt: what is there by half would be found, and fail whoever finds it
+            self.clear()
+            raise
 
     def drop(self, key: PromptKey) -> None:
         """Forgets a prompt and all that goes on from it, where it is there."""

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
@@ -122,6 +123,31 @@ def test_whatever_was_kept_and_dropped_the_longest_beginning_is_found():
 
 def _parts(one):
     return one.picture, one.marks, one.image_length, one.marks_length
+
+
+class Interrupting:
+    """States whose size is asked for `left` times before someone presses Ctrl-C."""
+
+    def __init__(self, left):
+        self.left = left
+
+    @property
+    def nbytes(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return 8
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_an_interrupt_leaves_nothing_by_half(left):
+    store = PrefixStore(1000)
+    store.keep(key(1, 10), copy_out)
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(key(1, 20), lambda start, end: Interrupting(left))
+    store.keep(key(1, 20), copy_out)
+    assert store.find(key(1, 20, 21))[0] == 9
+    assert store.bytes == sum(piece.states.nbytes for piece in store._pieces)
 
 
 def test_finding_looks_at_few_however_many_are_kept(monkeypatch):
