@@ -70,11 +70,12 @@ class Engine:
         """Puts a request into the queue. Raises UsageError for one that cannot be answered, DataError for a picture
         that cannot be read, QueueFullError where `max_waiting` wait already."""
         self._runner.check_open()
+        if not self._runner.runs and len(self.queue) >= self.options.max_waiting:
+            self._end_cancelled()  # streams that nobody holds any more only have a mark
+        self.queue.check_room()  # before a picture is opened for nothing
         options = request.options()
         question = self._processor.question(request.image, request.prompts, request.turns, self.squares.open)
         job = self.job(prepare(self._processor, question, self.rows.length, options.overflow), options)
-        if not self._runner.runs and len(self.queue) >= self.options.max_waiting:
-            self._end_cancelled()  # streams that nobody holds any more only have a mark
         self.queue.put(job)
         return AnswerStream(self, job)
 
@@ -262,8 +263,8 @@ class Engine:
         self._joining = []
 
     def _going_on(self, waiting: Sequence[Job]) -> Sequence[Job]:
-        """Those of the jobs that wait for their rows which go on, after what has come up meanwhile: all of them may take
-        long. Other processes are told before a round, and would not know."""
+        """Those of the jobs that wait for their rows which go on, after what has come up meanwhile: filling all of them
+        may take long. Other processes are told before a round, and would not know."""
         if self.rows.peers.link is None:
             self._begin(self.queue.changes([*self._running, *waiting]))
         return [job for job in waiting if not job.ended]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import QueueFullError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.request import Request
@@ -90,6 +90,13 @@ def test_streams_that_were_dropped_unread_take_no_room_in_the_queue(engine, hell
     assert stream.answer().ids == hello[:12]
 
 
+def test_a_full_queue_refuses_before_a_picture_is_opened(engine):
+    streams = [engine.submit(HELLO) for _ in range(8)]
+    with pytest.raises(QueueFullError, match="8 requests wait already"):
+        engine.submit(replace(HELLO, image="no such picture.png"))
+    assert len({stream.answer().ids for stream in streams}) == 1
+
+
 @pytest.mark.parametrize("end", ["cancel", "answer", "fail"])
 def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor, golden, end):
     engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=1, picture_bytes=0))
@@ -104,7 +111,7 @@ def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor
 
 
 def test_what_ends_while_others_are_filled_is_not_filled_itself(golden_model, golden_processor, hello):
-    """Four long prompts, one by one: during the first of them one is cancelled, one is dropped, one has no time left."""
+    """Four long prompts, one by one: during the first of them one is cancelled, one dropped, one has no time left."""
     engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=5))
     long = replace(HELLO, turns=[["word " * 300, None]], max_gen_len=3)
     running = engine.submit(HELLO)
