@@ -255,7 +255,7 @@ class Engine:
                 pictures = self.rows.encode([job.prompt for job in self._joining])
         except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
             pictures = {}
-        waiting = self._joining
+        waiting: Sequence[Job] = self._joining
         while waiting := self._going_on(waiting):
             count = self.rows.at_once([job.prompt.key for job in waiting])
             self._fill(waiting[:count], pictures)
