@@ -297,15 +297,22 @@ class Engine:
         jobs = list(self._running)
         if self._sampler is None:
             self._sampler = Sampler([job.draws for job in jobs], self.rows.device)
-        drawn = self.rows.decoder.draw(
-            [job.ids[-1] for job in jobs],
-            [job.length for job in jobs],
-            self._steps_until_look(jobs),
-            self._pieces,
-            self._sampler,
-            None if self._seen is None else self._seen[: len(jobs)],
-            keep_logits=any(job.options.logprobs is not None for job in jobs),
-        )
+        try:
+            with self.rows.peers.step():
+                drawn = self.rows.decoder.draw(
+                    [job.ids[-1] for job in jobs],
+                    [job.length for job in jobs],
+                    self._steps_until_look(jobs),
+                    self._pieces,
+                    self._sampler,
+                    None if self._seen is None else self._seen[: len(jobs)],
+                    keep_logits=any(job.options.logprobs is not None for job in jobs),
+                )
+        except torch.OutOfMemoryError as error:
+            self.rows.forget()
+            for job in reversed(jobs):
+                self._fail(job, _out_of_memory(f"token {len(job.ids) + 1} of the answer", error))
+            return
         self._take(jobs, drawn)
 
     def _steps_until_look(self, jobs: Sequence[Job]) -> int:
