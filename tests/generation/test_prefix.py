@@ -86,6 +86,7 @@ def test_what_does_not_fit_is_not_kept():
     store.keep(key(*range(1, 20), picture="other"), copy_out)  # larger than all there may be: nothing makes room for it
     assert store.bytes == 8 * 9
     assert store.find(key(1, 10, 0))[0] == 9
+    store.keep(key(*range(1, 20), picture="other"), lambda start, end: pytest.fail("a copy for nothing"))
     nothing = PrefixStore(0)
     nothing.keep(key(1, 10), copy_out)
     assert nothing.bytes == 0
@@ -139,7 +140,7 @@ class Interrupting:
         return 8
 
 
-@pytest.mark.parametrize("left", [0, 1, 2])
+@pytest.mark.parametrize("left", range(4))
 def test_an_interrupt_leaves_nothing_by_half(left):
     store = PrefixStore(1000)
     store.keep(key(1, 10), copy_out)
