@@ -63,7 +63,8 @@ class StaticStep:
             self.run()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        # What other threads ask of the GPU meanwhile, such as memory for another model, is not part of the graph.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             self.run()
         self.replay = graph.replay
 

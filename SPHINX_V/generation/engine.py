@@ -7,7 +7,6 @@ One round takes in who waits, then computes one token for every running row. `ro
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from SPHINX_V.errors import AnswerError, UsageError
+from SPHINX_V.generation.batch import in_order
 from SPHINX_V.generation.decode import Drawn, draw_first
 from SPHINX_V.generation.job import AnswerStream, Events, Job
 from SPHINX_V.generation.options import Answer, EngineOptions, EngineStats, Finish, Options
@@ -70,11 +70,12 @@ class Engine:
         """Puts a request into the queue. Raises UsageError for one that cannot be answered, DataError for a picture
         that cannot be read, QueueFullError where `max_waiting` wait already."""
         self._runner.check_open()
+        if not self._runner.runs and len(self.queue) >= self.options.max_waiting:
+            self._end_cancelled()  # streams that nobody holds any more only have a mark
+        self.queue.check_room()  # before a picture is opened for nothing
         options = request.options()
         question = self._processor.question(request.image, request.prompts, request.turns, self.squares.open)
         job = self.job(prepare(self._processor, question, self.rows.length, options.overflow), options)
-        if not self._runner.runs and len(self.queue) >= self.options.max_waiting:
-            self._end_cancelled()  # streams that nobody holds any more only have a mark
         self.queue.put(job)
         return AnswerStream(self, job)
 
@@ -84,28 +85,7 @@ class Engine:
         cancels the rest."""
         if at_once is not None and at_once < 1:
             raise UsageError(f"at_once is {at_once}; give at least 1, or None for as many as there are rows.")
-        most = min(at_once or self.rows.count, self.options.max_waiting)
-        streams: deque[AnswerStream] = deque()
-        going: list[AnswerStream] = []
-
-        def has_room() -> bool:
-            going[:] = (stream for stream in going if not stream.ended)
-            return len(going) < most
-
-        try:
-            for request in requests:
-                self._wait_until(has_room)
-                while streams and streams[0].ended:
-                    yield streams[0].answer()
-                    streams.popleft()
-                streams.append(self.submit(request))
-                going.append(streams[-1])
-            while streams:
-                yield streams[0].answer()
-                streams.popleft()
-        finally:
-            for stream in streams:
-                stream.cancel()
+        return in_order(self, requests, min(at_once or self.rows.count, self.options.max_waiting))
 
     def stats(self) -> EngineStats:
         """Counts, and what is held now."""
@@ -160,9 +140,10 @@ class Engine:
 
     def wait_for(self, job: Job) -> None:
         """Returns when `job` has a piece to show or has ended."""
-        self._wait_until(lambda: bool(job.pieces) or job.ended)
+        self.wait_until(lambda: bool(job.pieces) or job.ended)
 
-    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Returns when `is_so`, which only rounds can change."""
         while True:
             with self.queue.news:
                 while not is_so() and self._runner.runs:
@@ -274,12 +255,19 @@ class Engine:
                 pictures = self.rows.encode([job.prompt for job in self._joining])
         except torch.OutOfMemoryError:  # each on its own then, so that only those fail that do not fit
             pictures = {}
-        waiting = self._joining
-        while waiting:
+        waiting: Sequence[Job] = self._joining
+        while waiting := self._going_on(waiting):
             count = self.rows.at_once([job.prompt.key for job in waiting])
             self._fill(waiting[:count], pictures)
             waiting = waiting[count:]
         self._joining = []
+
+    def _going_on(self, waiting: Sequence[Job]) -> Sequence[Job]:
+        """Those of the jobs that wait for their rows which go on, after what has come up meanwhile: filling all of them
+        may take long. Other processes are told before a round, and would not know."""
+        if self.rows.peers.link is None:
+            self._begin(self.queue.changes([*self._running, *waiting]))
+        return [job for job in waiting if not job.ended]
 
     def _fill(self, jobs: Sequence[Job], pictures: dict[str, Tensor]) -> None:
         """Puts jobs into rows and draws their first tokens; where memory is short, one by one."""
@@ -309,15 +297,22 @@ class Engine:
         jobs = list(self._running)
         if self._sampler is None:
             self._sampler = Sampler([job.draws for job in jobs], self.rows.device)
-        drawn = self.rows.decoder.draw(
-            [job.ids[-1] for job in jobs],
-            [job.length for job in jobs],
-            self._steps_until_look(jobs),
-            self._pieces,
-            self._sampler,
-            None if self._seen is None else self._seen[: len(jobs)],
-            keep_logits=any(job.options.logprobs is not None for job in jobs),
-        )
+        try:
+            with self.rows.peers.step():
+                drawn = self.rows.decoder.draw(
+                    [job.ids[-1] for job in jobs],
+                    [job.length for job in jobs],
+                    self._steps_until_look(jobs),
+                    self._pieces,
+                    self._sampler,
+                    None if self._seen is None else self._seen[: len(jobs)],
+                    keep_logits=any(job.options.logprobs is not None for job in jobs),
+                )
+        except torch.OutOfMemoryError as error:
+            self.rows.forget()
+            for job in reversed(jobs):
+                self._fail(job, _out_of_memory(f"token {len(job.ids) + 1} of the answer", error))
+            return
         self._take(jobs, drawn)
 
     def _steps_until_look(self, jobs: Sequence[Job]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,6 +46,10 @@ class Alone:
         except RuntimeError as error:
             raise torch.OutOfMemoryError(_shortage_in(error)) from None
 
+    def step(self) -> AbstractContextManager[None]:
+        """A block that computes steps. Where memory is short in it, torch.OutOfMemoryError is raised."""
+        return self.together()
+
     def shortage(self) -> str | None:
         """Why the results of a step are not finite, where it is that memory was short; all processes ask."""
         return None
@@ -85,6 +89,10 @@ class Peers(Alone):
         finally:
             self._inside = False
         self._agree()
+
+    def step(self) -> AbstractContextManager[None]:
+        """Agreeing takes time, so nothing is raised: see `shortage`."""
+        return nullcontext()
 
     def before_exchange(self) -> None:
         """In a block of `together` all agree here that they have got so far."""

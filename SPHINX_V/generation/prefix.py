@@ -130,6 +130,7 @@ class PrefixStore:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
+        self._each = 0  # bytes of a position, once that is known
         self._pieces: OrderedDict[_Piece, None] = OrderedDict()  # the least recently used first
         self._roots: dict[tuple[object, object], _Piece] = {}
 
@@ -149,16 +150,24 @@ class PrefixStore:
         parent, start = self._best(key)
         if start == len(key) or len(key) <= 1 or not self.limit:
             return
-        states = copy_out(start, len(key))
         chain = self._use(parent) if parent is not None else []
-        if sum(one.states.nbytes for one in chain) + states.nbytes > self.limit:
+        room = self.limit - sum(one.states.nbytes for one in chain)
+        if self._each * (len(key) - start) > room:  # a copy for nothing, of a gigabyte maybe
             return
-        while self.bytes + states.nbytes > self.limit:
-            self._remove(next(one for one in self._pieces if not one.children and one not in chain))
-        piece = _Piece(key, start, states, parent)
-        self._siblings(piece)[piece.place] = piece
-        self._pieces[piece] = None
-        self.bytes += states.nbytes
+        states = copy_out(start, len(key))
+        self._each = states.nbytes // (len(key) - start)
+        if states.nbytes > room:
+            return
+        try:
+            while self.bytes + states.nbytes > self.limit:
+                self._remove(next(one for one in self._pieces if not one.children and one not in chain))
+            piece = _Piece(key, start, states, parent)
+            self._siblings(piece)[piece.place] = piece
+            self._pieces[piece] = None
+            self.bytes += states.nbytes
+        except BaseException:  # an interrupt: what is there by half would be found, and fail whoever finds it
+            self.clear()
+            raise
 
     def drop(self, key: PromptKey) -> None:
         """Forgets a prompt and all that goes on from it, where it is there."""

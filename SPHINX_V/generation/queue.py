@@ -35,7 +35,7 @@ class Queue:
     def __len__(self) -> int:
         return len(self._arrived) + len(self._waiting)
 
-    def put(self, job: Job) -> None:
+    def check_room(self) -> None:
         """Raises UsageError while the engine stops and QueueFullError where `limit` wait already."""
         with self.news:
             if self.closing:
@@ -45,6 +45,11 @@ class Queue:
                     f"{len(self)} requests wait already, the limit is max_waiting {self._limit};"
                     " ask again when some have been answered."
                 )
+
+    def put(self, job: Job) -> None:
+        """Raises as `check_room`."""
+        with self.news:
+            self.check_room()
             self._arrived.append(job)
             self.news.notify_all()
 

@@ -36,7 +36,12 @@ class Rows:
         self._model = model
         self.device, self.dtype = model.start_img.device, model.start_img.dtype
         longest = model.config.llm.max_seq_len
-        self.length = min(options.max_len or longest, longest)
+        if options.max_len is not None and options.max_len > longest:
+            raise UsageError(
+                f"max_len is {options.max_len}; the model's context is {longest}. Give no more, or load the model with"
+                f' overrides={{"llm.max_seq_len": {options.max_len}}}.'
+            )
+        self.length = options.max_len or longest
         kept = _planned_prefixes(model, options)
         self.count = _planned_rows(model, options, self.length, kept)
         self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from SPHINX_V import EngineOptions, Request, SPHINX_V_Model
+from SPHINX_V.errors import AnswerError
 from SPHINX_V.generation.decode import Decoder, draw_first
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.options import EngineOptions as Limits
@@ -149,6 +150,37 @@ def test_what_is_not_finite_after_the_end_of_an_answer_reaches_nobody(golden_mod
     engine = Engine(broken, golden_processor, Limits(max_rows=3, tokens_per_look=8))
     streams = [engine.submit(request) for request in requests]
     assert [stream.answer().ids for stream in streams] == expected
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_a_step_for_which_there_is_no_memory_fails_for_all_that_run_and_for_nobody_else(
+    golden_model, golden_processor, real
+):
+    model, over = copy.deepcopy(golden_model), []
+
+    def short(module, arguments):
+        if not over and len(arguments[0]) == 2:
+            over.append(True)
+            if real:
+                torch.empty(10**15)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 47.00 MiB.\nMore of it.")
+
+    model.llm.layers[1].attention.wv.register_forward_pre_hook(short)
+    hello = Request([["Hello?", None]], max_gen_len=5, temperature=0)
+    engine = Engine(model, golden_processor, Limits(max_rows=2))
+    streams = [engine.submit(replace(hello, turns=[[text * 300, None]])) for text in ("word ", "long ")]
+    streams += [engine.submit(hello) for _ in range(2)]
+    engine.start()
+    said = "you tried to allocate 4000000000000000 bytes" if real else "Tried to allocate 47.00 MiB"
+    for stream in streams[:2]:
+        with pytest.raises(AnswerError, match=f"token 2 of the answer: out of memory .*{said}"):
+            stream.answer()
+    assert engine.started
+    answers = [stream.answer() for stream in streams[2:]]
+    engine.stop()
+    assert engine.stats().failed == 2
+    alone = Engine(golden_model, golden_processor, Limits(max_rows=1)).submit(hello).answer()
+    assert [answer.ids for answer in answers] == [alone.ids] * 2
 
 
 def test_looking_seldom_stays_inside_a_short_context(golden_model, golden):

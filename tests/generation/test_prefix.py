@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 
 from SPHINX_V.generation.prefix import Kept, PrefixStore, PromptKey
@@ -85,6 +86,7 @@ def test_what_does_not_fit_is_not_kept():
     store.keep(key(*range(1, 20), picture="other"), copy_out)  # larger than all there may be: nothing makes room for it
     assert store.bytes == 8 * 9
     assert store.find(key(1, 10, 0))[0] == 9
+    store.keep(key(*range(1, 20), picture="other"), lambda start, end: pytest.fail("a copy for nothing"))
     nothing = PrefixStore(0)
     nothing.keep(key(1, 10), copy_out)
     assert nothing.bytes == 0
@@ -122,6 +124,31 @@ def test_whatever_was_kept_and_dropped_the_longest_beginning_is_found():
 
 def _parts(one):
     return one.picture, one.marks, one.image_length, one.marks_length
+
+
+class Interrupting:
+    """States whose size is asked for `left` times before someone presses Ctrl-C."""
+
+    def __init__(self, left):
+        self.left = left
+
+    @property
+    def nbytes(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return 8
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_an_interrupt_leaves_nothing_by_half(left):
+    store = PrefixStore(1000)
+    store.keep(key(1, 10), copy_out)
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(key(1, 20), lambda start, end: Interrupting(left))
+    store.keep(key(1, 20), copy_out)
+    assert store.find(key(1, 20, 21))[0] == 9
+    assert store.bytes == sum(piece.states.nbytes for piece in store._pieces)
 
 
 def test_finding_looks_at_few_however_many_are_kept(monkeypatch):

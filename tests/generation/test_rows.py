@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from SPHINX_V.errors import UsageError
 from SPHINX_V.generation.cache import RowCache, local_kv_heads
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.prefix import PromptKey
@@ -150,6 +151,12 @@ def test_tokens_that_follow_in_one_go_equal_a_full_pass(golden_model, rows, ques
     fill(rows, 0, prompt)
     found = rows.follow(0, len(prompt.key), [9, 8, 7])
     assert (found - full_pass(golden_model, inputs, [9, 8, 7])[1:]).abs().max() < TOLERANCE
+
+
+def test_rows_longer_than_the_model_s_context_are_refused(golden_model):
+    assert Rows(golden_model, EngineOptions(max_rows=1, max_len=2048)).length == 2048
+    with pytest.raises(UsageError, match=r"max_len is 2049; the model's context is 2048.*max_seq_len.: 2049"):
+        Rows(golden_model, EngineOptions(max_rows=1, max_len=2049))
 
 
 def test_the_cache_has_the_shapes_of_the_model(golden_model):

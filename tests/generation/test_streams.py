@@ -2,12 +2,13 @@
 
 import gc
 import threading
+import time
 import weakref
 from dataclasses import replace
 
 import pytest
 
-from SPHINX_V.errors import UsageError
+from SPHINX_V.errors import QueueFullError, UsageError
 from SPHINX_V.generation.engine import Engine
 from SPHINX_V.generation.options import EngineOptions
 from SPHINX_V.generation.request import Request
@@ -36,7 +37,7 @@ def test_a_long_answer_holds_up_no_others_of_its_batch(engine, hello):
     assert len(engine.queue) == 0
     assert [answer.ids for answer in (first, *answers)] == [hello, *[hello[:2]] * 12]
     with pytest.raises(UsageError, match="at_once is 0"):
-        next(engine.answers([HELLO], at_once=0))
+        engine.answers([HELLO], at_once=0)
 
 
 def test_no_more_of_a_batch_are_in_the_engine_than_asked_for(engine):
@@ -89,6 +90,13 @@ def test_streams_that_were_dropped_unread_take_no_room_in_the_queue(engine, hell
     assert stream.answer().ids == hello[:12]
 
 
+def test_a_full_queue_refuses_before_a_picture_is_opened(engine):
+    streams = [engine.submit(HELLO) for _ in range(8)]
+    with pytest.raises(QueueFullError, match="8 requests wait already"):
+        engine.submit(replace(HELLO, image="no such picture.png"))
+    assert len({stream.answer().ids for stream in streams}) == 1
+
+
 @pytest.mark.parametrize("end", ["cancel", "answer", "fail"])
 def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor, golden, end):
     engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=1, picture_bytes=0))
@@ -100,3 +108,31 @@ def test_a_stream_that_has_ended_holds_no_picture(golden_model, golden_processor
         getattr(stream, end)()
     assert stream.ended
     assert picture() is None
+
+
+def test_what_ends_while_others_are_filled_is_not_filled_itself(golden_model, golden_processor, hello):
+    """Four long prompts, one by one: during the first of them one is cancelled, one dropped, one has no time left."""
+    engine = Engine(golden_model, golden_processor, EngineOptions(max_rows=5))
+    long = replace(HELLO, turns=[["word " * 300, None]], max_gen_len=3)
+    running = engine.submit(HELLO)
+    next(running)
+    streams = [engine.submit(one) for one in (long, long, replace(long, timeout=0.2), long)]
+    filled = []
+
+    def meanwhile(module, arguments):
+        filled.append(1)
+        if len(filled) == 1:
+            streams[1].cancel()
+            streams.pop()
+            time.sleep(0.3)
+
+    first = golden_model.llm.tok_embeddings.register_forward_pre_hook(meanwhile)
+    try:
+        assert len(streams[0].answer().ids) == 3
+    finally:
+        first.remove()
+    ends = [stream.answer() for stream in streams[1:]]
+    assert [(answer.finish, answer.ids) for answer in ends] == [("cancelled", ()), ("timeout", ())]
+    assert running.answer().ids == hello[:12]
+    assert engine.stats().finished == 5
+    assert engine.stats().tokens == 3 + 12
