@@ -311,7 +311,7 @@ class Engine:
         except torch.OutOfMemoryError as error:
             self.rows.forget()
             for job in reversed(jobs):
-                self._fail(job, _out_of_memory(f"token {len(job.ids) + 1} of the answer", error))
+                self._fail(job, out_of_memory(f"token {len(job.ids) + 1} of the answer", error))
             return
         self._take(jobs, drawn)
 
