@@ -47,10 +47,11 @@ def items_hash(items: Sequence[BenchmarkItem]) -> str:
     digest = hashlib.sha256()
     for item in items:
         marks = [(type(mark).__name__, *mark.bounds()) for mark in item.prompts]
-        asked = [item.question_id, item.image_name, item.question, item.truth, marks, item.choices, item.fault != ""]
+        fault = item.fault != ""
+        asked = (item.question_id, item.image_name, item.question, item.truth, marks, item.choices, fault)
         # Only where there is one: items without keep the hash of records that users hold.
-        asked += [item.history] if item.history else []
-        digest.update(json.dumps(asked).encode())
+        asked_after = (*asked, item.history) if item.history else asked
+        digest.update(json.dumps(asked_after).encode())
     return digest.hexdigest()
 
 
