@@ -1,7 +1,7 @@
 """Free questions: conversations about marked elements as a visitor would ask, in which nothing is asked twice.
 
-An answer names its mark and gives its reason first ("<Mark 1> is blue, so no."): what it says is then built of what
-the other tasks teach, and can be checked by whoever asked.
+An answer names its mark as the other tasks do ("<Mark 1>: blue"), and where yes or no is asked, its reason stands
+before it: it is then built of what those tasks teach, and can be checked by whoever asked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from accessory.data import labels
 
 from .elements import Drawn, Element
 from .plan import ALIKE, CASUAL, FOLLOWED, FREE_MARK_WEIGHTS, Extent, MarkKind
-from .telling import NOUNS, caption, comparison, direction, place, tag, what, with_article
+from .telling import NOUNS, caption, comparison, direction, tag, with_article
 from .vocabulary import COLORS, DIRECTIONS, SHAPES, WORDS
 
 Turn = tuple[str, str]
@@ -40,7 +40,6 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
         *("What word is written in {x}?", "What does {x} say?", "What is written in {x}?", "Read {x}."),
         *("Which word is in {x}?", "What is the text in {x}?"),
     ),
-    "place": ("Where is {x}?", "Where in the image is {x}?", "In which part of the image is {x}?"),
     "is color": ("Is {x} {value}?", "Is the color of {x} {value}?"),
     "is shape": ("Is {x} {value}?", "Is the shape of {x} {value}?"),
     "is word": ("Does {x} say {value}?", "Is the word in {x} {value}?"),
@@ -58,9 +57,6 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
     "which smaller": ("Which is smaller, {x} or {y}?",),
     "direction": ("Is {x} {value} {y}?",),
     "open direction": ("Where is {x} relative to {y}?", "How does {x} lie to {y}?"),
-    "which color": ("Which {noun} is {value}?", "Which of the {noun}s is {value}?"),
-    "which shape": ("Which {noun} is {value}?", "Which of the {noun}s is {value}?"),
-    "which word": ("Which {noun} says {value}?", "Which of the {noun}s says {value}?"),
     "count": (
         *("How many marks are there?", "How many {noun}s are there?", "How many {noun}s are marked?"),
         "How many {noun}s are marked in the image?",
@@ -114,7 +110,7 @@ def _choose(drawn: Drawn, rng: random.Random) -> tuple[Element, ...]:
 
 
 def _value(about: str, mark: Element) -> str:
-    return {"color": mark.color, "shape": mark.shape, "word": mark.label}[about]
+    return {"color": mark.color, "shape": mark.shape}.get(about, mark.label)
 
 
 def _said(about: str, value: str) -> str:
@@ -141,9 +137,9 @@ class _Conversation:
     def ask(self, topics: dict[str, float]) -> _Asked | None:
         """A question whose answer tells only what has not been told; None where nothing is left to ask."""
         makers: dict[str, Callable[[], _Asked | None]] = {
-            **{topic: partial(self._single, topic) for topic in ("color", "shape", "what", "word", "place")},
+            **{topic: partial(self._single, topic) for topic in ("color", "shape", "what", "word")},
             **{"is": self._is, "same": self._same, "larger": self._larger, "direction": self._direction},
-            **{"which": self._which, "count": self._count},
+            "count": self._count,
         }
         # In a random order in which what weighs twice as much comes first twice as often.
         drawn = {topic: self.rng.random() ** (1 / weight) for topic, weight in topics.items() if weight}
@@ -174,7 +170,7 @@ class _Conversation:
 
     def _numbers(self, about: str) -> list[int]:
         """The marks of which it can be asked and has not been told."""
-        kinds = {"word": ("word",), "place": ("word", "object"), "what": ("object", "word")}.get(about, ("object",))
+        kinds = {"word": ("word",), "what": ("object", "word")}.get(about, ("object",))
         numbered = enumerate(self.marks, start=1)
         return [n for n, mark in numbered if mark.kind in kinds and self._untold(self._of(about, n))]
 
@@ -210,16 +206,8 @@ class _Conversation:
         mark, name = self.marks[number - 1], tag(self.kind, number)
         again = self.last is not None and self.last.topic == topic and self.last.about != number
         wording, called = ("again", name) if again and self.rng.random() < 0.5 else (topic, self._name(number))
-        said = {
-            "color": lambda: f"is {mark.color}",
-            "shape": lambda: f"is {with_article(mark.shape)}",
-            "what": lambda: f"is {what(mark)}",
-            "word": lambda: f"says {mark.label}",
-            "place": lambda: f"is {place(mark, self.size)}",
-        }[topic]()
-        return _Asked(
-            self._phrase(wording, x=called), f"{name} {said}.", self._of(topic, number), topic=topic, about=number
-        )
+        text = self._phrase(wording, x=called)
+        return _Asked(text, f"{name}: {_value(topic, mark)}", self._of(topic, number), topic=topic, about=number)
 
     def _is(self) -> _Asked | None:
         about = self.rng.choice(("color", "shape", "word"))
@@ -236,8 +224,7 @@ class _Conversation:
             asked = self.rng.choice(near)
         name = tag(self.kind, number)
         text = self._phrase(f"is {about}", x=self._name(number), value=_said(about, asked))
-        said = f"{name} says {value}" if about == "word" else f"{name} is {_said(about, value)}"
-        return _Asked(text, _verdict(said, asked == value), self._of(about, number), about=number)
+        return _Asked(text, _verdict(f"{name}: {value}", asked == value), self._of(about, number), about=number)
 
     def _same(self) -> _Asked | None:
         groups: dict[bool, list[tuple[str, tuple[int, int]]]] = {True: [], False: []}
@@ -246,71 +233,61 @@ class _Conversation:
                 one, other = (_value(about, self.marks[number - 1]) for number in pair)
                 groups[one == other].append((about, pair))
         possible = [same for same, pairs in groups.items() if pairs]
-        if not possible:
+        # Of the pictures that have nothing alike, half are not asked: else no would be the better guess.
+        if not possible or (possible == [False] and self.rng.random() < 0.5):
             return None
         # The answer first, so that yes and no come about equally often.
         same = self.rng.choice(possible)
         about, pair = self.rng.choice(groups[same])
         x, y = self._tags(*pair)
-        first, second = (_said(about, _value(about, self.marks[number - 1])) for number in pair)
+        first, second = (_value(about, self.marks[number - 1]) for number in pair)
         text = self._phrase(f"same {about}", x=x, y=y)
-        return _Asked(text, _verdict(f"{x} is {first} and {y} is {second}", same), _facts(about, *pair))
+        return _Asked(text, _verdict(f"{x}: {first}\n{y}: {second}", same), _facts(about, *pair))
 
-    def _pair(self, fact: str, told: Callable[[Element, Element], str | None]) -> tuple[int, int, str] | None:
-        """Two marks and what `told` says of them, where it says something and it has not been said."""
+    def _neighbours(
+        self, fact: str, tell: Callable[[Element, Element], str | None]
+    ) -> tuple[int, int, str, str] | None:
+        """Two marks whose numbers follow each other, in any order; what `tell` says of the first as seen from the
+        second, and the sentence that says it of the later one: as relations are told."""
         pairs = [
-            (x, y, said)
-            for x, y in permutations(range(1, len(self.marks) + 1), 2)
-            if (fact, frozenset({x, y})) not in self.told
-            and (said := told(self.marks[x - 1], self.marks[y - 1])) is not None
+            (later, later - 1)
+            for later in range(2, len(self.marks) + 1)
+            if (fact, frozenset({later, later - 1})) not in self.told
+            and tell(self.marks[later - 1], self.marks[later - 2]) is not None
         ]
-        return self.rng.choice(pairs) if pairs else None
+        if not pairs:
+            return None
+        pair = self.rng.choice(pairs)
+        later, earlier = self._tags(*pair)
+        than = " than" if fact == "size" else ""
+        told = f"{later} is {tell(*(self.marks[number - 1] for number in pair))}{than} {earlier}"
+        x, y = self.rng.sample(pair, 2)
+        return x, y, tell(self.marks[x - 1], self.marks[y - 1]) or "", told
 
     def _larger(self) -> _Asked | None:
-        found = self._pair("size", comparison)
+        found = self._neighbours("size", comparison)
         if found is None:
             return None
-        x, y, said = found
-        facts = frozenset({("size", frozenset({x, y}))})
+        x, y, said, told = found
         asked = self.rng.choice(("larger", "smaller"))
+        facts = frozenset({("size", frozenset({x, y}))})
         first, second = self._tags(x, y)
-        if self.rng.random() < 0.5:
-            text = self._phrase(f"which {asked}", x=first, y=second)
-            return _Asked(text, f"{first if asked == said else second} is {asked}.", facts)
-        text = self._phrase(asked, x=first, y=second)
-        return _Asked(text, _verdict(f"{first} is {said}", asked == said), facts)
+        if self.rng.random() < 0.3:
+            return _Asked(self._phrase(f"which {asked}", x=first, y=second), f"{told}.", facts)
+        return _Asked(self._phrase(asked, x=first, y=second), _verdict(f"{told}.", asked == said), facts)
 
     def _direction(self) -> _Asked | None:
-        found = self._pair("direction", direction)
+        found = self._neighbours("direction", direction)
         if found is None:
             return None
-        x, y, said = found
+        x, y, said, told = found
         facts = frozenset({("direction", frozenset({x, y}))})
         first, second = self._tags(x, y)
-        # "lies": the relations that the marks themselves are to know are told of neighbours, with "is".
-        answer = f"{first} lies {said} {second}"
         if self.rng.random() < 0.3:
-            return _Asked(self._phrase("open direction", x=first, y=second), f"{answer}.", facts)
+            return _Asked(self._phrase("open direction", x=first, y=second), f"{told}.", facts)
         asked = said if self.rng.random() < 0.5 else self.rng.choice([name for name in DIRECTIONS if name != said])
         text = self._phrase("direction", x=first, y=second, value=asked)
-        return _Asked(text, _verdict(answer, asked == said), facts)
-
-    def _which(self) -> _Asked | None:
-        """Which mark it is that has a colour, a shape or a word that no other one has."""
-        about = self.rng.choice(("color", "shape", "word"))
-        numbers = self._numbers(about)
-        values = [_value(about, self.marks[n - 1]) for n in numbers]
-        # Where some have been told already, what is left could be found without looking.
-        every = sum(mark.kind == ("word" if about == "word" else "object") for mark in self.marks)
-        alone = [n for n, value in zip(numbers, values) if values.count(value) == 1]
-        if len(self.marks) == 1 or len(numbers) < every or not alone:
-            return None
-        number = self.rng.choice(alone)
-        value = _said(about, _value(about, self.marks[number - 1]))
-        name = tag(self.kind, number)
-        text = self._phrase(f"which {about}", noun=self._noun(), value=value)
-        said = "says" if about == "word" else "is"
-        return _Asked(text, f"{name} {said} {value}.", self._of(about, number), about=number)
+        return _Asked(text, _verdict(f"{told}.", asked == said), facts)
 
     def _count(self) -> _Asked | None:
         facts = frozenset({("count", frozenset[int]())})
@@ -323,4 +300,4 @@ class _Conversation:
 
 
 def _verdict(reason: str, yes: bool) -> str:
-    return f"{reason}, so {'yes' if yes else 'no'}."
+    return f"{reason}\n{'Yes' if yes else 'No'}."

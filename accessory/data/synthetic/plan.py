@@ -28,7 +28,7 @@ EVERY_PICTURE: tuple[Series, ...] = tuple(series for series in ALL_SERIES if ser
 # from the start they hide, for a model from random weights, the little that it could learn about places first.
 STAGES: dict[str, dict[Task, float]] = {
     "stage1": {"labels": 1.0, "relation": 1.0},
-    "stage2": {"labels": 0.5, "ocr": 1.0, "brief": 0.1, "relation": 0.3, "qa": 0.6},
+    "stage2": {"labels": 0.4, "ocr": 1.0, "brief": 0.1, "relation": 0.35, "qa": 0.7},
 }
 
 # How often a question has so many marks, before the number of elements in the picture caps it. Many marks teach more:
@@ -57,17 +57,17 @@ class Extent:
 # Marks of a conversation of free questions. Few, so that its questions come back to the same ones.
 FREE_MARK_WEIGHTS: dict[int, float] = {1: 3, 2: 5, 3: 5, 4: 4, 5: 2, 6: 1}
 TOPICS: dict[str, float] = {
-    **{"color": 4, "shape": 4, "what": 3, "word": 4, "place": 1},
-    **{"is": 4, "same": 4, "larger": 3, "direction": 3, "which": 2, "count": 1},
+    **{"color": 4, "shape": 4, "what": 3, "word": 4},
+    **{"is": 3, "same": 4, "larger": 2, "direction": 2, "count": 0.5},
 }
 FOLLOWED = 0.3  # how often a question stays at the last one's topic or mark, and how often it then leaves the name out
-ALIKE = 0.6  # how often two of the marks are alike in colour or shape, where the picture has such
+ALIKE = 0.9  # how often two of the marks are alike in colour or shape, where the picture has such
 CASUAL = 0.1  # share of the free questions without capital and question mark
 
 # A training relation goes from mark to mark; a held-out one is of a pair, so that an answer is right or wrong. Held-out
 # free questions do not ask how many marks there are: foreign marks would be as many.
 EXTENTS: dict[Split, Extent] = {
-    "train": Extent(related=5, turns=(2, 4), listed=0.15, topics=TOPICS),
+    "train": Extent(related=5, turns=(3, 5), listed=0.15, topics=TOPICS),
     "heldout": Extent(related=2, turns=(1, 3), listed=0, topics={**TOPICS, "count": 0}),
 }
 

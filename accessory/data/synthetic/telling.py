@@ -27,14 +27,10 @@ def place(element: Element, size: tuple[int, int]) -> str:
     return PLACES[min(2, int(3 * y / size[1]))][min(2, int(3 * x / size[0]))]
 
 
-def what(element: Element) -> str:
-    """What `element` is, such as "a red circle"."""
-    return f"the word {element.label}" if element.kind == "word" else with_article(element.label)
-
-
 def caption(element: Element, size: tuple[int, int]) -> str:
     """A brief description of `element` in a picture of `size` (width, height)."""
-    return f"{what(element)} {place(element, size)}"
+    what = f"the word {element.label}" if element.kind == "word" else with_article(element.label)
+    return f"{what} {place(element, size)}"
 
 
 def direction(first: Element, second: Element) -> str | None:
