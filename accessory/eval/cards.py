@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from accessory.eval.items import BenchmarkItem
+from accessory.eval.page import question_heading
 from accessory.eval.verdicts import Verdict, beyond_the_marks, verdicts
 from accessory.page.marks import PictureFile, badge, picture_tag, with_tags
 from SPHINX_V.prompts import Prompt
@@ -42,7 +43,7 @@ def example_card(example: Example, picture: PictureFile, swapped: PictureFile | 
     parts = [
         '<article class="card">',
         f'<p class="kind"><span>{kind}</span> <span>{right} of {len(rows)} right</span></p>',
-        f'<h3 class="question">{with_tags(item.question)}</h3>',
+        question_heading(item.question, item.history),
         '<div class="pane">',
         picture_tag(picture, item.prompts),
         f'<div class="said">{_answers(rows)}{_extra(example.prediction, item.truth)}</div>',
@@ -65,7 +66,7 @@ def asked_card(asked: Asked, picture: PictureFile) -> str:
     answer = with_tags(asked.answer.strip()) or '<span class="nothing">no answer</span>'
     parts = [
         '<article class="card">',
-        f'<h3 class="question">{with_tags(asked.question)}</h3>',
+        question_heading(asked.question, ()),
         '<div class="pane">',
         picture_tag(picture, asked.prompts),
         f'<div class="said"><p class="answer">{answer}</p></div>',

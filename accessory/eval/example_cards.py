@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from accessory.eval.options import ReportOptions
+from accessory.eval.page import question_heading
 from accessory.eval.predictions import Prediction
 from accessory.eval.scores import ItemScore, MarkScore
 from accessory.eval.scoring import Outcome
@@ -48,7 +49,7 @@ def scored_card(example: Chosen, picture: PictureFile | None) -> str:
         '<article class="card">',
         f'<p class="kind"><span><strong class="why">{example.why}</strong> question {escape(str(one.question_id))}'
         f"</span> <span>{value}</span></p>",
-        f'<h3 class="question">{with_tags(_shortened(one.question))}</h3>',
+        question_heading(_shortened(one.question), one.history),
         '<div class="pane">',
         _picture(picture, one),
         f'<div class="said">{_lines(score.marks or (MarkScore(None, one.prediction, one.answer),))}</div>',

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from accessory.eval.files import read_json_items
 from SPHINX_V.errors import DataError, UsageError
+from SPHINX_V.processing.conversation import Turn
 from SPHINX_V.processing.image import picture_size
 from SPHINX_V.prompts import Box, Point, Prompt, as_prompt, check_prompts
 
@@ -21,7 +22,8 @@ class BenchmarkItem:
 
     `image_name` is the picture as the benchmark names it, `picture` where it lies. `category` is the benchmark's own
     division, such as "reason". `choices` are the texts of a multiple-choice question, and `stem` is the question
-    without them. `fault` says why the item cannot be asked; it then has no marks and counts as unanswered.
+    without them. `history` are the turns (question, answer) before it, as given. `fault` says why the item cannot be
+    asked; it then has no marks and counts as unanswered.
     """
 
     question_id: int | str
@@ -34,11 +36,17 @@ class BenchmarkItem:
     category: str = ""
     choices: tuple[str, ...] = ()
     stem: str = ""
+    history: tuple[tuple[str, str], ...] = ()
     fault: str = ""
 
     def __post_init__(self) -> None:
         if not self.image_name:
             object.__setattr__(self, "image_name", self.picture.name)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The conversation as the model is asked: the turns before, then the question."""
+        return (*(Turn(*turn) for turn in self.history), Turn(self.question))
 
     @property
     def points(self) -> bool:
@@ -70,7 +78,8 @@ def make_item(
     choices: tuple[str, ...] = (),
     stem: str = "",
 ) -> BenchmarkItem:
-    """An item from checked fields `image_name`, `question_id`, `question`, `gt_answers` and `bbox` or `points`."""
+    """An item from checked fields `image_name`, `question_id`, `question` and `gt_answers`, and from `bbox` or `points`
+    and `history`, which may be absent."""
     picture = image_root / value["image_name"]
     prompts: tuple[Prompt, ...] = ()
     fault = ""
@@ -95,6 +104,7 @@ def make_item(
         category=category,
         choices=choices,
         stem=stem,
+        history=_history(value, where),
         fault=fault,
     )
 
@@ -116,6 +126,18 @@ def with_unique_ids(items: list[BenchmarkItem], path: Path) -> list[BenchmarkIte
             raise DataError(f"{path}: question_id {item.question_id} stands twice; ids must be unique within a file.")
         seen.add(item.question_id)
     return items
+
+
+def _history(value: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
+    history = value.get("history", [])
+    if not isinstance(history, list) or not all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) and text for text in turn)
+        for turn in history
+    ):
+        raise DataError(
+            f"{where}: history is {history!r}; give the turns before the question as [[question, answer], …]."
+        )
+    return tuple((question, answer) for question, answer in history)
 
 
 def _marks(value: Mapping[str, Any], where: str) -> tuple[Prompt, ...]:

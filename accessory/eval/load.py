@@ -8,7 +8,7 @@ from dataclasses import replace
 from accessory.eval import forms
 from accessory.eval.items import BenchmarkItem, read_items
 from accessory.eval.registry import Roots, SuiteEntry
-from SPHINX_V.processing.conversation import as_turns, misnamed_marks
+from SPHINX_V.processing.conversation import misnamed_marks
 from SPHINX_V.processing.image import picture_size
 from SPHINX_V.prompts import overstepping
 
@@ -37,7 +37,7 @@ def oddities(items: Sequence[BenchmarkItem]) -> list[str]:
     for item in items:
         if item.fault:
             continue
-        sentences = misnamed_marks(as_turns([[item.question, None]]), item.prompts)
+        sentences = misnamed_marks(item.turns, item.prompts)
         sentences += overstepping(item.prompts, *picture_size(item.picture))
         found += [f"question {item.question_id}: {sentence}" for sentence in sentences]
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from string import Template
 
+from accessory.page.marks import with_tags
 from accessory.page.resources import resource
 
 
@@ -26,6 +27,13 @@ def section(heading: str, intro: str, body: str) -> str:
     """A section; heading, intro and body are HTML."""
     said = f"<p>{intro}</p>\n" if intro else ""
     return f"<section>\n<h2>{heading}</h2>\n{said}{body}\n</section>"
+
+
+def question_heading(question: str, history: Sequence[tuple[str, str]]) -> str:
+    """A card's question, below the turns that came before it."""
+    turns = (f"{with_tags(asked)}<br>{with_tags(answer)}" for asked, answer in history)
+    before = "".join(f'<p class="before">{turn}</p>' for turn in turns)
+    return f'{before}<h3 class="question">{with_tags(question)}</h3>'
 
 
 def facts_section(facts: Mapping[str, str]) -> str:

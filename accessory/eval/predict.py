@@ -21,7 +21,7 @@ from accessory.eval.predictions import Prediction, answered, parts_of, write_par
 from accessory.eval.record import items_hash, keep_record
 from accessory.eval.registry import SuiteEntry
 from SPHINX_V.errors import DataError, PromptWarning, SphinxVError, UsageError
-from SPHINX_V.processing.conversation import as_turns
+from SPHINX_V.processing.conversation import Turn
 from SPHINX_V.sphinx_v import Request, SPHINX_V_Model
 
 
@@ -101,7 +101,7 @@ def batches(model: SPHINX_V_Model, items: Sequence[BenchmarkItem], size: int) ->
     """
 
     def length(item: BenchmarkItem) -> tuple[int, int]:
-        return -len(model.processor.prompt_ids(as_turns([[item.question, None]]))), -len(item.prompts)
+        return -len(model.processor.prompt_ids(item.turns)), -len(item.prompts)
 
     askable = sorted((item for item in items if not item.fault), key=length)
     others = [item for item in items if item.fault]
@@ -130,7 +130,7 @@ def _answers(model: SPHINX_V_Model, entry: SuiteEntry, batch: Sequence[Benchmark
             weighed = (
                 []
                 if fault or not item.choices
-                else model.score([[item.stem, None]], item.choices, item.prompts, item.picture)
+                else model.score((*item.turns[:-1], Turn(item.stem)), item.choices, item.prompts, item.picture)
             )
             yield Prediction(
                 image_name=item.image_name,
@@ -143,13 +143,14 @@ def _answers(model: SPHINX_V_Model, entry: SuiteEntry, batch: Sequence[Benchmark
                 finish=finish,
                 category=item.category,
                 choices=item.choices,
+                history=item.history,
                 likelihoods=tuple((one.total, one.tokens) for one in weighed),
                 fault=fault,
             )
 
 
 def _request(item: BenchmarkItem, longest: int) -> Request:
-    return Request([[item.question, None]], item.prompts, item.picture, max_gen_len=longest, temperature=0.0)
+    return Request(item.turns, item.prompts, item.picture, max_gen_len=longest, temperature=0.0)
 
 
 def _generate(

@@ -22,7 +22,7 @@ class Prediction:
 
     `marks` are the marks that the model saw (pixels of the picture), so under a control not those of the item.
     `finish` is why the answer ended (eos, stop, length), `likelihoods` are (sum of log-probabilities, tokens) of each
-    choice, `fault` says why the item was not asked.
+    choice, `history` are the turns before the question, `fault` says why the item was not asked.
     """
 
     image_name: str
@@ -36,6 +36,7 @@ class Prediction:
     category: str = ""
     choices: tuple[str, ...] = ()
     likelihoods: tuple[tuple[float, int], ...] = ()
+    history: tuple[tuple[str, str], ...] = ()
     fault: str = ""
 
     def line(self) -> str:
@@ -58,6 +59,7 @@ class Prediction:
                 ("category", self.category),
                 ("choices", list(self.choices)),
                 ("likelihoods", [list(pair) for pair in self.likelihoods]),
+                ("history", [list(turn) for turn in self.history]),
                 ("fault", self.fault),
             )
             if kept
@@ -98,9 +100,10 @@ def from_value(value: Any, where: str) -> Prediction:
         marks = tuple(_mark(mark) for mark in value.get("bbox") or value.get("points") or ())
         choices = tuple(str(choice) for choice in value.get("choices", ()))
         likelihoods = tuple((float(total), int(tokens)) for total, tokens in value.get("likelihoods", ()))
+        history = tuple((str(question), str(answer)) for question, answer in value.get("history", ()))
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: {error}") from None
-    return Prediction(question_id=key, marks=marks, choices=choices, likelihoods=likelihoods, **texts)
+    return Prediction(question_id=key, marks=marks, choices=choices, likelihoods=likelihoods, history=history, **texts)
 
 
 def _mark(value: Any) -> Prompt:
@@ -256,5 +259,6 @@ def _completed(one: Prediction, item: BenchmarkItem) -> Prediction:
         category=one.category or item.category,
         choices=one.choices or item.choices,
         likelihoods=one.likelihoods,
+        history=one.history or item.history,
         fault=one.fault,
     )

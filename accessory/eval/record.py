@@ -43,12 +43,15 @@ def checkpoint_hash(folder: Path) -> str:
 
 
 def items_hash(items: Sequence[BenchmarkItem]) -> str:
-    """A hash of all that is asked: ids, pictures by name, questions, marks, choices."""
+    """A hash of all that is asked: ids, pictures by name, questions with the turns before them, marks, choices."""
     digest = hashlib.sha256()
     for item in items:
         marks = [(type(mark).__name__, *mark.bounds()) for mark in item.prompts]
-        asked = [item.question_id, item.image_name, item.question, item.truth, marks, item.choices, item.fault != ""]
-        digest.update(json.dumps(asked).encode())
+        fault = item.fault != ""
+        asked = (item.question_id, item.image_name, item.question, item.truth, marks, item.choices, fault)
+        # Only where there is one: items without keep the hash of records that users hold.
+        asked_after = (*asked, item.history) if item.history else asked
+        digest.update(json.dumps(asked_after).encode())
     return digest.hexdigest()
 
 

@@ -126,7 +126,8 @@ def _control(table: Table) -> str:
         "question is asked once more about the same picture, with the marks of another item on another picture. The "
         "true answers stay those of the first marks. A model that looks at the marks must now be wrong, except by "
         f"chance; one that guesses stays as right as before. So in the column “{SWAPPED}” low is good. Chance is not "
-        "zero: of four directions one is right a quarter of the time, and a foreign mark may fall on the right object."
+        "zero: of four directions one is right a quarter of the time, of two marks one is the larger half of the time, "
+        "and a foreign mark may fall on the right object."
     )
     return section("What swapped marks show", said, "")
 

@@ -27,6 +27,7 @@ ROWS = {
     "labels_point": "object labels, points",
     "ocr": "short words (OCR)",
     "relation": "relations of two marks",
+    "free": "free questions",
 }
 # The picture made by the command `answers`; where it stands beside the Markdown file, it is shown under the table.
 ANSWERS = "assets/quickstart.png"

@@ -75,6 +75,8 @@ SUITES = (
     Suite("ocr_point", "ocr", "words, points"),
     Suite("relation_box", "relation", "relations, boxes"),
     Suite("relation_point", "relation", "relations, points"),
+    Suite("qa_box", "free", "free questions, boxes"),
+    Suite("qa_point", "free", "free questions, points"),
 )
 BATCH = 64  # rows of a tiny model that are answered together
 
@@ -214,9 +216,10 @@ def summarise(answers: list[Answers]) -> dict[str, Any]:
 def ask_about_pictures(model: SPHINX_V_Model, outcomes: list[Answers]) -> list[Asked]:
     """One question about each of three held-out pictures, asked as a user would."""
     asked: list[Asked] = []
-    for outcome in (outcomes[0], outcomes[3], outcomes[4]):
+    for outcome in (outcomes[0], outcomes[3], outcomes[7]):
         shown = {one.picture for one in asked}
-        item = next((one for one in outcome.items if one.picture not in shown), outcome.items[0])
+        first = [one for one in outcome.items if not one.history]
+        item = next((one for one in first if one.picture not in shown), first[0])
         answer = model.generate_response([[item.question, None]], item.prompts, item.picture, temperature=0.0)
         asked.append(Asked(item.picture, item.prompts, item.question, answer))
         say(f"{item.picture.name}: {item.question}\n{answer}")

@@ -20,7 +20,7 @@ from .files import (
     write_manifest,
 )
 from .pictures import draw_picture
-from .plan import ALL_SERIES, DOMAINS, RELATED, STAGES, Series, series_name, training_series
+from .plan import ALL_SERIES, DOMAINS, EXTENTS, STAGES, Series, series_name, training_series
 from .publish import filled_aside
 from .questions import Item, ask
 from .records import annotation, benchmark_item
@@ -48,7 +48,7 @@ def _run(job: _Job) -> list[Item]:
     drawn.image.save(job.folder / job.split / "images" / job.image_name, compress_level=1)
     wanted = training_series(job.index) if job.split == "train" else ALL_SERIES
     # Every series has its own generator, so a change to one leaves the items of the others as they are.
-    asked = (ask(drawn, series, stream(seed, 1 + ALL_SERIES.index(series)), RELATED[job.split]) for series in wanted)
+    asked = (ask(drawn, series, stream(seed, 1 + ALL_SERIES.index(series)), EXTENTS[job.split]) for series in wanted)
     return [item for item in asked if item is not None]
 
 

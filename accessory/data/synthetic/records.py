@@ -25,13 +25,14 @@ def annotation(item: Item, image: str) -> dict[str, Any]:
 
 
 def benchmark_item(item: Item, image_name: str, question_id: int) -> dict[str, Any]:
-    """The benchmark item of the first turn of `item`."""
-    question, answer = item.turns[0]
+    """The benchmark item of the last turn of `item`; the turns before it are its history."""
+    *history, (question, answer) = item.turns
     return {
         "image_name": image_name,
         "question": question,
         "question_id": question_id,
         "dataset_name": f"synthetic_{series_name(item.series)}",
         "gt_answers": answer,
+        **({"history": [list(turn) for turn in history]} if history else {}),
         **_marks(item),
     }

@@ -1,5 +1,7 @@
 """The page of benchmarks: numbers, counts, notes and examples are there; nothing is fetched and nothing executed."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -109,6 +111,12 @@ def test_scores_of_marks_are_told_and_truths_beside_wrong_answers(written):
     _, page = written(best=1, worst=1, random=0)
     assert "1 said 7 truth: true ✓ right 2 no answer truth: blue star ✗ wrong" in page.text
     assert "score 1.00" in page.text
+
+
+def test_the_turns_before_a_question_are_told(outcome, written):
+    predictions = tuple(replace(one, history=(("Where is it?", "On the left."),)) for one in outcome.predictions)
+    _, page = written(outcomes=[replace(outcome, predictions=predictions)], best=1, worst=0, random=0)
+    assert "Where is it? On the left. Question 7" in page.text
 
 
 def test_no_example_is_shown_twice(outcome):

@@ -6,6 +6,7 @@ import pytest
 
 from accessory.eval.items import read_items
 from SPHINX_V.errors import DataError
+from SPHINX_V.processing.conversation import Turn
 from SPHINX_V.prompts import Box, Point
 from tests.accessory.eval.small_items import picture_at
 
@@ -50,6 +51,13 @@ def test_an_item_without_marks_is_read(write, tmp_path):
     assert item.prompts == ()
 
 
+def test_the_turns_before_a_question_are_read(write, tmp_path):
+    before = [["What is <Region 1>?", "A base."], ["And <Region 2>?", "A glove."]]
+    first, second = read_items(write([GOOD, {**GOOD, "question_id": 2, "history": before}]), tmp_path)
+    assert first.turns == (Turn(GOOD["question"]),)
+    assert second.turns == (*(Turn(*turn) for turn in before), Turn(GOOD["question"], None))
+
+
 def test_the_order_of_the_file_is_kept(write, tmp_path):
     items = read_items(write([{**GOOD, "question_id": number} for number in (3, 1, "two")]), tmp_path)
     assert [item.question_id for item in items] == [3, 1, "two"]
@@ -72,6 +80,9 @@ WRONG = [
     ({**GOOD, "points": [[1, 2]]}, "has bbox and points"),
     ({**GOOD, "bbox": 5}, "the marks are 5"),
     ({**GOOD, "bbox": [[float("nan"), 2, 3, 4]]}, "mark 1"),
+    ({**GOOD, "history": "What is it?"}, "history is 'What is it?'"),
+    ({**GOOD, "history": [["What is it?", "A base."], ["And this?"]]}, "[question, answer]"),
+    ({**GOOD, "history": [["What is it?", ""]]}, "history is"),
     ([], "is a list, not an object"),
 ]
 

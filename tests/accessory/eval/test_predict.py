@@ -60,6 +60,25 @@ def test_answers_are_those_that_each_question_gets_alone(model, suite, tmp_path)
     assert sorted(file.name for file in path.parent.iterdir()) == ["small.jsonl", "small.record.json"]
 
 
+def test_a_question_is_asked_and_its_choices_weighed_after_the_turns_before_it(model, suite, tmp_path):
+    before = (("What is it?", "A cap."),)
+    entry, [item, *_] = suite()
+    item = replace(item, choices=("yes", "no"), stem="Is it red?")
+    alone, told = (
+        asked(model, (entry, [one]), tmp_path / f"{number}.jsonl")[0]
+        for number, one in enumerate((item, replace(item, history=before)))
+    )
+    weighed = model.score([*before, ["Is it red?", None]], item.choices, item.prompts, item.picture)
+    # What is kept of an earlier prompt is computed in other portions, so float32's last digits differ.
+    expected = pytest.approx([one.total for one in weighed], abs=1e-4)
+    assert [total for total, _ in told.likelihoods] == expected
+    assert [total for total, _ in alone.likelihoods] != expected
+    assert told.history == before
+    # The golden model says the same whatever it is asked, but it cannot be asked after so much.
+    with pytest.raises(DataError, match="question 1"):
+        asked(model, (entry, [replace(item, history=(("word " * 5000, "yes"),))]), tmp_path / "long.jsonl")
+
+
 def test_like_lengths_share_a_batch_and_the_longest_come_first(model, suite):
     _, items = suite()
     order = [[item.question_id for item in batch] for batch in batches(model, items, 2)]

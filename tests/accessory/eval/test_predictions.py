@@ -36,6 +36,7 @@ FULL = Prediction(
     category="reason",
     choices=("one", "two"),
     likelihoods=((-1.5, 3), (-2.25, 4)),
+    history=(("What is <Region 2>?", "a cow"), ("And this?", "a hat")),
 )
 
 

@@ -54,6 +54,12 @@ def test_a_checkpoint_trained_on_has_another_hash(tmp_path):
         checkpoint_hash(tmp_path / "absent")
 
 
+def test_items_without_turns_before_them_keep_the_hash_of_older_records(tmp_path):
+    # sha256 of [1, "a.png", "?", "x", [["Point", 1.0, 2.0, 1.0, 2.0]], [], false] as JSON
+    one = replace(item(tmp_path / "a.png", (Point(1, 2),), 1), question="?", truth="x")
+    assert items_hash([one]) == "cd6848e6ca68137f9b329bf798fa8a2dcbcd15a3045eb3ce8b187198e3cfb99c"
+
+
 def test_items_differ_in_all_that_is_asked(tmp_path):
     one = item(tmp_path / "a.png", (Box(1, 2, 3, 4),), 1)
     changes = [
@@ -64,6 +70,8 @@ def test_items_differ_in_all_that_is_asked(tmp_path):
         {"question_id": 2},
         {"image_name": "b.png"},
         {"fault": "mark 1"},
+        {"history": (("What?", "A dog."),)},
+        {"history": (("What?", "A cat."),)},
     ]
     hashes = {items_hash([one]), *(items_hash([replace(one, **change)]) for change in changes)}
     assert len(hashes) == len(changes) + 1

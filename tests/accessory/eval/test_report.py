@@ -1,5 +1,6 @@
 """The report: every card is there, wrong is called wrong, nothing is fetched, nothing is executed."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -102,6 +103,15 @@ def test_every_question_has_a_card_with_a_described_picture(write):
         "Picture with 2 numbered points",
         "Picture with 1 numbered point",
     ]
+
+
+def test_a_follow_up_stands_below_the_turns_before_it(write):
+    first, *_ = write.given["examples"]
+    told = replace(first.item, question="And <Region 2>?", history=(("What is <Region 1>?", f"A {EVIL}."),))
+    _, page = write(examples=[replace(first, item=told)])
+    assert page.text.count(EVIL) == 1
+    assert page.text.index("What is") < page.text.index(f"A {EVIL}.") < page.text.index("And Region")
+    assert len(page.all("p", "before")) == 1
 
 
 def test_right_and_wrong_are_said_in_words_signs_and_classes(write):

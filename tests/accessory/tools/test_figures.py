@@ -23,7 +23,8 @@ RESULTS = {
     "labels_point": 0.95,
     "ocr": 0.5,
     "relation": 1.0,
-    "swapped": {"labels_box": 0.04, "labels_point": 0.05, "ocr": 0.0, "relation": 0.25},
+    "free": 0.8,
+    "swapped": {"labels_box": 0.04, "labels_point": 0.05, "ocr": 0.0, "relation": 0.25, "free": 0.1},
     "seconds": 754.4,
 }
 
@@ -167,6 +168,7 @@ def test_the_table_is_filled_in_and_can_be_filled_again(run, tmp_path):
     assert text.endswith(f"\n{CLOSES}\nafter\n")
     assert "old" not in text
     assert "| object labels, boxes | 97.1\u00a0% | 4.0\u00a0% |" in text
+    assert "| free questions | 80.0\u00a0% | 10.0\u00a0% |" in text
     assert "Measured 1970-01-02 by `bash scripts/quickstart.sh` on 2 cores; the whole run took 12 min 34 s." in text
     assert "![" not in text
 
