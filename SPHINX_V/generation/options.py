@@ -86,9 +86,10 @@ class EngineOptions:
     """Limits of an engine. `max_rows` requests run at a time, fewer where memory is short; `max_len` positions each
     (default and most: the model's context); `max_waiting` more may wait. `prefix_bytes` and `picture_bytes` bound what
     is kept of prompts and encoded pictures (default of prompts: an eighth of the memory that an engine may take of a
-    GPU, where one picture of the 13B is 1.2 GB; 512 MiB on a CPU). The host looks at new tokens every `tokens_per_look`
-    steps (default: 1 on a CPU, 8 on a GPU), so that it is not waited for in between; `cuda_graphs` False launches the
-    parts of a step one by one on a GPU, as everywhere else. Raises UsageError for impossible ones.
+    GPU, where one picture of the 13B is 1.2 GB; one conversation on a CPU, at least 512 MiB). The host looks at new
+    tokens every `tokens_per_look` steps (default: 1 on a CPU, 8 on a GPU), so that it is not waited for in between;
+    `cuda_graphs` False launches the parts of a step one by one on a GPU, as everywhere else. Raises UsageError for
+    impossible ones.
     """
 
     max_rows: int = 64

@@ -42,7 +42,7 @@ class Rows:
                 f' overrides={{"llm.max_seq_len": {options.max_len}}}.'
             )
         self.length = options.max_len or longest
-        kept = _planned_prefixes(model, options)
+        kept = _planned_prefixes(model, options, self.length)
         self.count = _planned_rows(model, options, self.length, kept)
         self.cache = RowCache(model, self.count, self.length, self.dtype, self.device)
         self.peers = peers_of(model)
@@ -185,12 +185,16 @@ class Rows:
         self.pictures.clear()
 
 
-def _planned_prefixes(model: SphinxV, options: EngineOptions) -> int:
-    """Bytes for kept prompts, the same on all processes that share the model."""
+def _planned_prefixes(model: SphinxV, options: EngineOptions, length: int) -> int:
+    """Bytes for kept prompts, the same on all processes that share the model: on a CPU room for one conversation, or a
+    second question would not find its picture."""
     if options.prefix_bytes is not None:
         return options.prefix_bytes
-    free = _free_bytes(model.start_img.device) if model.start_img.device.type == "cuda" else None
-    return _LEAST_PREFIXES if free is None else fewest(model, max(_LEAST_PREFIXES, free // 8))
+    device, free = model.start_img.device, _free_bytes(model.start_img.device)
+    if free is None:
+        return _LEAST_PREFIXES
+    one = row_bytes(model, length, model.start_img.dtype)
+    return fewest(model, max(_LEAST_PREFIXES, free // 8 if device.type == "cuda" else min(one, free // 4)))
 
 
 def _planned_rows(model: SphinxV, options: EngineOptions, length: int, prefixes: int) -> int:
@@ -198,7 +202,8 @@ def _planned_rows(model: SphinxV, options: EngineOptions, length: int, prefixes:
     device = model.start_img.device
     size = row_bytes(model, length, model.start_img.dtype)
     free = _free_bytes(device)
-    kept = prefixes + options.picture_bytes if device.type == "cuda" else 0
+    # On a CPU the other half of the free memory holds what is usual.
+    kept = prefixes + options.picture_bytes if device.type == "cuda" else max(0, prefixes - _LEAST_PREFIXES)
     rows = options.max_rows if free is None else min(options.max_rows, (free - kept) // size)
     rows = fewest(model, rows)
     if rows < 1:

@@ -181,3 +181,21 @@ def test_layers_that_are_watched_are_called(golden, golden_processor):
     rows.step([9], [len(prompt.key)])
     assert sorted(seen) == sorted(2 * watched)
     assert (found - expected).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "free, prefixes, rows",
+    [
+        (100 * 2**20, 2**20, 64),  # one conversation; the rows have more than enough
+        (2 * 2**20, 2**19, 1),  # a quarter of what is free, and one row beside it
+        (None, 0, 64),
+    ],
+)
+def test_kept_prompts_have_room_for_one_conversation_on_a_cpu(golden_model, monkeypatch, free, prefixes, rows):
+    """A conversation of the golden takes 1 MiB."""
+    monkeypatch.setattr("SPHINX_V.generation.rows._LEAST_PREFIXES", 0)
+    monkeypatch.setattr("SPHINX_V.generation.rows._free_bytes", lambda device: free)
+    planned = Rows(golden_model, EngineOptions())
+    assert (planned.prefixes.limit, planned.count) == (prefixes, rows)
+    if free == 2 * 2**20:
+        assert Rows(golden_model, EngineOptions(prefix_bytes=0)).count == 2, "what is asked for is counted"
