@@ -1,10 +1,11 @@
 """Training that is killed again and again at random moments, and what each kill has left.
 
-python -m tests.accessory.train.kills FOLDER [--kills N] [--seed S] [--steps M]
+OMP_NUM_THREADS=1 python -m tests.accessory.train.kills FOLDER [--kills N] [--seed S] [--steps M]
 
 Runs of the preset `tiny` save a state after every step, beside training. They are started by the real entry point, in
 children of this process: torch is imported once, and a child has it at once. That is sound as long as this process has
-one thread, which is looked at before each start; so it does not train itself.
+one thread (numpy starts more unless it is told not to), which is looked at before each start; so it does not train
+itself.
 """
 
 from __future__ import annotations
