@@ -33,7 +33,7 @@ QUESTIONS = ("Please identify the labels of each marked region in the image.", "
 def write_checkpoint(folder: Path, config: SphinxVConfig) -> int:
     """Released files of every tensor of `config`; → how many numbers these are.
 
-    The tensors are overlapping parts of one block of noise, which the files hold once: 0.4 GB for the 13B in place of
+    The tensors are overlapping parts of one block of noise, which each file holds once: 0.7 GB for the 13B in place of
     33. Who reads them reads as many bytes as of real ones, though from the page cache.
     """
     shapes = model_shapes(config)
